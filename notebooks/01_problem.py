@@ -1,0 +1,154 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The problem
+#
+# *A machine has inputs that vary, inputs that nobody knows, and inputs we may choose. We can run a model of it as often
+# as we like, and look at the real one a thousand times. What can be said about the unknown, and what should be chosen?*
+#
+# The NASA and DNV Challenge 2025 {cite:p}`agrell2025` asks this of a black box. This chapter states the question, shows
+# what comes out of the box, and introduces the copy of it on which everything in this book is tried: unlike the
+# challenge's own, it is open, and it comes with a real system whose truth is known, so every method can be marked.
+
+# %% tags=["parameters", "remove-input"]
+profile = "quick"
+simulator = "windfarm"
+observations = "embedded"
+scheduler = None
+
+# %% tags=["hide-input"]
+import time
+
+import numpy as np
+from myst_nb import glue
+
+from flowcal.challenge import BASELINE, SWEEP_BASE, SWEEP_SEED, THRESHOLDS
+from flowcal.report import figures
+from flowcal.simulate.hours import labelled_hours, peaks
+from flowcal.study import Study
+
+study = Study("problem", profile, simulator, observations, scheduler)
+
+# %% [markdown]
+# ## Inputs and outputs
+#
+# :::{figure} ../book/images/black_box.svg
+# :alt: Four groups of inputs, aleatory, epistemic, control and seed, enter a black box; three powers and three loads over sixty minutes leave it.
+# :class: schematic
+# :name: fig-black-box
+#
+# The black box. Eight inputs, each scaled to $[0, 1]$, and a random seed go in; an hour of six series comes out.
+# :::
+#
+# | symbol | size | what it is |
+# |---|---|---|
+# | $X_a$ | 2 | *aleatory* inputs: every hour draws its own from an unknown distribution $f_a$ |
+# | $X_e$ | 3 | *epistemic* inputs: one fixed value $X_e^*$ in the real system, unknown; what is believed of it is a set $E$ |
+# | $X_c$ | 3 | *control* inputs: the designer's choice |
+# | $s$ | 1 | random seed of the noise within the hour |
+# | $y_1, y_2, y_3$ | 60 each | power in MW, by the minute |
+# | $y_4, y_5, y_6$ | 60 each | load, by the minute |
+#
+# Here is one hour: the paper's base point {cite:p}`wang2025`, seed 10. Run the cell with another seed, and the noise
+# changes while the picture stays.
+
+# %%
+y = study.simulator.simulate([SWEEP_BASE], [SWEEP_SEED])
+figures.present(
+    figures.hour(y[0]),
+    caption="One hour of the black box at the paper's base point. Powers follow the wind with a delay and are small here; loads "
+    "follow it at once, all three with the same ups and downs.",
+    alt="Two panels over sixty minutes. Above: three powers below 0.25 megawatts that rise and fall slowly. Below: three "
+    "loads with common fast fluctuations, y4 the largest, y6 the smallest.",
+)
+
+# %% [markdown]
+# ## Two ways to data
+#
+# :::{figure} ../book/images/data_paths.svg
+# :alt: Two rows lead to the same questions. Above, all inputs are set by us, the local model gives any number of hours. Below, only the control inputs are set, the real system draws the aleatory inputs and gives one hundred hours a point.
+# :class: schematic
+# :name: fig-data-paths
+#
+# The local model answers for any $(X, s)$. The real system takes $X_c$ alone: it draws $X_a$ from $f_a$ by itself, holds
+# $X_e$ at $X_e^*$, and tells neither.
+# :::
+#
+# From this follow the challenge's two problems.
+#
+# **Problem 1, uncertainty quantification.** Find an *uncertainty model*: a density for $f_a$ and a set $E$ that holds
+# $X_e^*$, the smaller the better. With it, say for the baseline control point $X_c = (0.533, 0.666, 0.5)$ between which
+# bounds each output stays.
+#
+# **Problem 2, design.** Choose $X_c$ for the worst $X_e$ in $E$. With $\mathbb{E}$ and $\mathbb{P}$ over $X_a$ and $s$,
+#
+# $$
+# J(X_e, X_c) = \mathbb{E}\Big[\tfrac{1}{60}\sum_{t=1}^{60} \big(y_1 + y_2 + y_3\big)(t)\Big], \qquad
+# \mathrm{pof}_{\mathrm{sys}}(X_e, X_c) = \mathbb{P}\Big[\min_{i \in \{4,5,6\}} \big(c_i - \max_t y_i(t)\big) < 0\Big],
+# $$ (eq-goals)
+#
+# with thresholds $c_4 = 2750$, $c_5 = 2000$ and $c_6 = 1000$. Wanted are the design of most power,
+# $\max_{X_c} \min_{X_e \in E} J$, the most reliable one, $\min_{X_c} \max_{X_e \in E} \mathrm{pof}_{\mathrm{sys}}$, and the
+# most powerful one whose probability of failure stays below an $\varepsilon$.
+
+# %% [markdown]
+# ## How far from failure is an ordinary hour?
+#
+# Ten thousand hours at the baseline control point, all other inputs uniform: what share of them exceeds a threshold,
+# and how large the largest loads are. Uniform inputs are a far rougher world than the real one; what the real system
+# does is the subject of the chapters to come.
+
+# %%
+rng = np.random.default_rng(1)
+inputs = np.hstack([rng.random((10_000, 5)), np.tile(BASELINE, (10_000, 1))])
+start = time.perf_counter()
+rough = labelled_hours(study.simulator.simulate(inputs, rng.integers(1, 2**31, 10_000)))
+seconds = time.perf_counter() - start
+peak = peaks(rough).sel(output=list(THRESHOLDS))
+exceeding = (peak > list(THRESHOLDS.values())).mean("sample")
+for name, threshold in THRESHOLDS.items():
+    print(f"{name}: {exceeding.sel(output=name).item():5.1%} of the hours exceed {threshold:.0f}")
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+glue("hours_per_second", 10_000 / seconds, display=False)
+glue("speedup", 0.2 * 10_000 / seconds, display=False)
+glue("rough_y6", 100 * exceeding.sel(output="y6").item(), display=False)
+
+# %% [markdown]
+# ## The box in this book
+#
+# The organisers ship their model as a compiled program that takes about 0.2 s a run. The default here is an *embedded*
+# copy, recovered from public input and output pairs: given the same disturbance, its outputs agree with theirs to
+# rounding. This run made {glue:text}`hours_per_second:.0f` hours a second, {glue:text}`speedup:.0f` times as many as
+# the program.
+#
+# Three rules keep what follows honest.
+#
+# - A method sees a *simulator*, a function from $(X, s)$ to $Y$, and never which one it is. The organisers' own program
+#   plugs in by one option (see {doc}`../book/running`).
+# - Nothing but the simulator uses its equations, and nothing but the scoring at the end reads the truth of the real
+#   system.
+# - The same $(X, s)$ gives the same hour to the last bit: alone, in a batch, in any order, in any process. Each seed keys
+#   a counter-based generator {cite:p}`salmon2011`; hours are not looked up in a pool, because a pool has no rare hours.
+
+# %%
+order = np.random.default_rng(2).permutation(200)
+seed = np.arange(1, 201)
+together = study.simulator.simulate(inputs[:200], seed)
+shuffled = study.simulator.simulate(inputs[:200][order], seed[order])
+alone = study.simulator.simulate(inputs[7:8], seed[7:8])
+study.claim("200 hours are bit-identical in another order", np.array_equal(together[order], shuffled))
+study.claim("an hour is bit-identical alone", np.array_equal(together[7], alone[0]))
+
+# %% [markdown]
+# ## In numbers
+#
+# Eight inputs and a seed, six series of sixty minutes, ten looks of a hundred hours each at the real system. Under
+# uniform inputs {glue:text}`rough_y6:.1f` % of the hours at the baseline exceed the threshold of $y_6$. The design
+# problems ask for probabilities down to $10^{-6}$ and below, which no count of a few thousand hours can show.

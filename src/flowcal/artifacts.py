@@ -1,0 +1,250 @@
+"""Artifacts: how results are kept, found again, and known to be still true.
+
+An artifact is what one function returned for given settings. Beside its file lies a manifest with the settings, the
+digest of the code that made it, the digests of the artifacts it was made from, the package version and the wall time.
+Asked for the same again, `Shelf.keep` reads it instead of making it. Datasets are kept as netCDF, everything else as
+JSON; nothing is pickled.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import xarray as xr
+
+from flowcal import __version__
+from flowcal.errors import FlowcalError, InputError
+
+__all__ = ["ArtifactError", "Shelf", "code_digest", "digest"]
+
+PACKAGE = "flowcal"
+
+
+class ArtifactError(FlowcalError):
+    """An artifact is missing, damaged or no longer true; the message names what to run."""
+
+
+class Shelf:
+    """The artifacts of one chapter.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all chapters' artifacts of one profile.
+    chapter : str
+        The chapter whose artifacts `keep` makes.
+    """
+
+    def __init__(self, root: Path, chapter: str) -> None:
+        self._root, self._chapter = root, chapter
+        self._made_from: dict[str, str] = {}  # what earlier chapters' artifacts this chapter has read so far
+
+    def keep(self, name: str, function: Callable[..., Any], **settings: Any) -> Any:
+        """The artifact `name`, made by ``function(**settings)`` unless it is there and still true.
+
+        Parameters
+        ----------
+        name : str
+        function : callable
+            A function of the package; the code of its module, and of all the package's modules that this one needs,
+            decides together with the settings whether an artifact is still true.
+        **settings : any
+            Numbers, text, arrays, datasets, sequences and mappings of these, or objects that say what they are in a
+            property `identity`.
+
+        Returns
+        -------
+        Dataset or any JSON value
+            What the function returned, as read back from its file.
+        """
+        recipe = {
+            "function": f"{function.__module__}.{function.__qualname__}",
+            "code": code_digest(function.__module__),
+            "settings": _describe(settings),
+            "made_from": dict(self._made_from),
+        }
+        path = self._root / self._chapter / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            manifest = _read_manifest(path)
+            if manifest is None or any(manifest.get(part) != value for part, value in recipe.items()):
+                _make(path, function, settings, recipe)
+            try:
+                return _read(path)
+            except ArtifactError:  # damaged since it was made
+                _make(path, function, settings, recipe)
+                return _read(path)
+
+    def read(self, chapter: str, name: str) -> Any:
+        """An artifact of an earlier chapter.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not there, is damaged, or what it was made with or from has changed since.
+        """
+        path = self._root / chapter / name
+        value = _read(path)
+        self._check_fresh(chapter, name)
+        self._made_from[f"{chapter}/{name}"] = digest(value)
+        return value
+
+    def _check_fresh(self, chapter: str, name: str) -> None:
+        manifest = _read_manifest(self._root / chapter / name) or {}
+        module = manifest["function"].rpartition(".")[0]
+        if manifest["code"] != code_digest(module):
+            raise ArtifactError(f"{chapter}/{name} was made by other code than today's; run chapter {chapter!r} again.")
+        for source, was in manifest["made_from"].items():
+            now = _read_manifest(self._root / source)
+            if now is None or now["digest"] != was:
+                raise ArtifactError(f"{chapter}/{name} was made from another {source}; run chapter {chapter!r} again.")
+            self._check_fresh(*source.split("/"))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's content: the same for a dataset before and after it has been on disk."""
+    return hashlib.sha256(json.dumps(_describe(value), sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def code_digest(module: str) -> str:
+    """SHA-256 over the source of a module of the package and of all it imports from the package."""
+    result = hashlib.sha256()
+    for name in sorted(_needed_modules(module)):
+        result.update(_source(name).read_bytes())
+    return result.hexdigest()
+
+
+def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any], recipe: dict) -> None:
+    start = time.perf_counter()
+    value = function(**settings)
+    wall_time = time.perf_counter() - start
+    kind = "dataset" if isinstance(value, xr.Dataset) else "json"
+    draft = path.with_suffix(".partial")
+    if kind == "dataset":
+        value.to_netcdf(draft, engine="h5netcdf")
+    else:
+        draft.write_text(json.dumps(value, indent=1, default=_plain))
+    os.replace(draft, _file(path, kind))
+    kept = {"version": __version__, "kind": kind, "digest": digest(value), "wall_time_s": round(wall_time, 3)}
+    draft.write_text(json.dumps(recipe | kept, indent=1))
+    os.replace(draft, _manifest(path))
+
+
+def _read(path: Path) -> Any:
+    chapter, name = path.parts[-2:]
+    manifest = _read_manifest(path)
+    if manifest is None:
+        raise ArtifactError(f"{chapter}/{name} is missing; run chapter {chapter!r} first.")
+    file = _file(path, manifest["kind"])
+    try:
+        value = (
+            xr.load_dataset(file, engine="h5netcdf") if manifest["kind"] == "dataset" else json.loads(file.read_text())
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{chapter}/{name} cannot be read ({error}); run chapter {chapter!r} again.") from error
+    if digest(value) != manifest["digest"]:
+        raise ArtifactError(f"{chapter}/{name} has been changed on disk; run chapter {chapter!r} again.")
+    return value
+
+
+def _manifest(path: Path) -> Path:
+    return path.with_suffix(".manifest.json")
+
+
+def _file(path: Path, kind: str) -> Path:
+    return path.with_suffix(".nc" if kind == "dataset" else ".json")
+
+
+def _read_manifest(path: Path) -> dict | None:
+    """The manifest, or None where there is none that can be understood."""
+    try:
+        manifest = json.loads(_manifest(path).read_text())
+    except (OSError, ValueError):
+        return None
+    needed = {"function", "code", "settings", "made_from", "kind", "digest"}
+    return manifest if isinstance(manifest, dict) and needed <= manifest.keys() else None
+
+
+def _describe(value: Any) -> Any:
+    """A JSON value that differs wherever two values differ."""
+    if isinstance(value, xr.Dataset):
+        variables = {
+            str(name): [list(v.dims), _describe(v.values), _describe(v.attrs)] for name, v in value.variables.items()
+        }
+        return {"variables": variables, "attributes": _describe(value.attrs)}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return {"dtype": value.dtype.str, "shape": list(value.shape), "sha256": content}
+    if isinstance(value, Mapping):
+        return {str(name): _describe(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_describe(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if hasattr(value, "identity"):
+        return {"identity": value.identity, "code": _code_of(value)} if value.identity else {}
+    raise InputError(
+        f"a setting is of type {type(value).__name__}; needed are numbers, text, arrays, datasets, sequences or "
+        "mappings of these, or an object with a property identity."
+    )
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as JSON has them."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise InputError(f"a {type(value).__name__} cannot be kept as JSON; needed are numbers, text, lists and mappings.")
+
+
+def _code_of(value: Any) -> str:
+    module = type(value).__module__
+    return code_digest(module) if module.split(".")[0] == PACKAGE else ""
+
+
+def _needed_modules(module: str) -> set[str]:
+    """The module and every module of the package that it imports, directly or not."""
+    found, todo = set(), [module]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += _imports(name)
+    return found
+
+
+def _imports(module: str) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return [name for name in names if name.split(".")[0] == PACKAGE and _find(name) is not None]
+
+
+def _find(module: str) -> Path | None:
+    """The file of a module of the package, or None where the name is something else, such as a function."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def _source(module: str) -> Path:
+    path = _find(module) if module.split(".")[0] == PACKAGE else None
+    if path is None:
+        raise InputError(f"{module!r} is not a module of {PACKAGE}; only its functions make artifacts.")
+    return path

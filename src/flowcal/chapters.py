@@ -1,0 +1,209 @@
+"""The chapters: which there are, which are up to date, and how papermill runs them.
+
+A chapter is `notebooks/NN_name.py`, a jupytext notebook. Its executed form and a manifest lie among its artifacts.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
+
+from flowcal import __version__
+from flowcal.errors import FlowcalError, InputError
+from flowcal.study import Study, find_root
+
+__all__ = ["Chapter", "ChapterFailed", "Settings", "find_chapters", "run_chapters", "select_chapters", "state_of"]
+
+IGNORED_OUTPUT = "nbval-ignore-output"
+
+
+class ChapterFailed(FlowcalError):
+    """A chapter stopped with an error; the message shows its cell and where the partial notebook lies."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every chapter is run with (see `flowcal.study.Study` for the values)."""
+
+    profile: str = "quick"
+    simulator: str = "windfarm"
+    observations: str = "embedded"
+    scheduler: str | None = None
+
+    def folder(self) -> Path:
+        """Where artifacts made with these settings lie."""
+        return Study("", **vars(self)).folder
+
+    def resolved(self) -> "Settings":
+        """The same settings with paths that hold from every working folder."""
+        kind, colon, path = self.simulator.partition(":")
+        simulator = f"{kind}:{Path(path).absolute()}" if colon else self.simulator
+        named = self.observations in ("embedded", "organisers")
+        observations = self.observations if named else str(Path(self.observations).absolute())
+        return Settings(self.profile, simulator, observations, self.scheduler)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of the book.
+
+    Attributes
+    ----------
+    name : str
+        Such as 'sensitivity'.
+    source : Path
+        Its text notebook; the paired `.ipynb` lies beside it.
+    """
+
+    name: str
+    source: Path
+
+    def executed(self, folder: Path) -> Path:
+        """Its executed notebook among the artifacts in `folder`."""
+        return folder / self.name / "chapter.ipynb"
+
+
+def find_chapters() -> list[Chapter]:
+    """All chapters in the order of the book's `_toc.yml`."""
+    root = find_root()
+    files = re.findall(r"^\s*- file: (notebooks/\S+)$", (root / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    return [Chapter(re.sub(r"^\d+_", "", Path(file).name), root / f"{file}.py") for file in files]
+
+
+def select_chapters(names: Sequence[str]) -> list[Chapter]:
+    """The named chapters in the order of the book, or an `InputError` that lists the names there are."""
+    chapters = {chapter.name: chapter for chapter in find_chapters()}
+    unknown = sorted(set(names) - chapters.keys())
+    if unknown:
+        raise InputError(f"there is no chapter {', '.join(unknown)}; needed are names among {', '.join(chapters)}.")
+    return [chapter for name, chapter in chapters.items() if name in names]
+
+
+def state_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
+    """State of a chapter: 'state' is 'fresh', 'stale' or 'not run'; with 'wall_time_s' and 'finished' where run."""
+    manifest = _read_manifest(chapter, settings.folder())
+    if manifest is None:
+        return {"state": "not run"}
+    fresh = manifest["key"] == _keys(settings)[chapter.name]
+    return manifest | {"state": "fresh" if fresh else "stale"}
+
+
+def run_chapters(names: Sequence[str], settings: Settings) -> None:
+    """Execute chapters with papermill.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Chapters to run in any case; if empty, all that are not fresh.
+    settings : Settings
+
+    Raises
+    ------
+    InputError
+        If there is no such chapter.
+    ChapterFailed
+        If one stops with an error; those before it are finished and kept.
+    """
+    settings = settings.resolved()
+    folder = settings.folder()
+    chosen = select_chapters(names) or [c for c in find_chapters() if state_of(c, settings)["state"] != "fresh"]
+    if not chosen:
+        print("all chapters are fresh")
+    for position, chapter in enumerate(chosen, 1):
+        tqdm.write(f"chapter {position} of {len(chosen)}: {chapter.name}")
+        _run(chapter, settings, folder)
+
+
+def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
+    target = chapter.executed(folder)
+    partial = target.with_name("chapter.partial.ipynb")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    key = _keys(settings)[chapter.name]
+    start = time.perf_counter()
+    try:
+        executed = papermill.execute_notebook(
+            read_source(chapter),
+            str(partial),
+            parameters=vars(settings),
+            cwd=str(chapter.source.parent),
+            kernel_name="python3",
+            record_timing=False,
+        )
+    except PapermillExecutionError as error:
+        raise ChapterFailed(
+            f"chapter {chapter.name!r} stopped in cell {error.cell_index + 1}:\n\n{_indented(error.source)}\n\n"
+            f"{error.ename}: {error.evalue}\n\nThe notebook as far as it came: {partial}"
+        ) from None
+    except DeadKernelError as error:
+        raise ChapterFailed(
+            f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
+        ) from None
+    nbformat.write(_tidied(executed), partial)
+    os.replace(partial, target)
+    manifest = {
+        "key": key,
+        "settings": vars(settings),
+        "version": __version__,
+        "wall_time_s": round(time.perf_counter() - start, 1),
+        "finished": time.strftime("%Y-%m-%d %H:%M"),
+    }
+    _manifest(chapter, folder).write_text(json.dumps(manifest, indent=1))
+
+
+def read_source(chapter: Chapter) -> nbformat.NotebookNode:
+    """The chapter's text notebook, with cell names that are the same at every reading."""
+    notebook = jupytext.read(chapter.source)
+    for position, cell in enumerate(notebook.cells):
+        cell["id"] = f"{chapter.name.replace('_', '-')}-{position:02d}"
+    return notebook
+
+
+def _tidied(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Without papermill's own records, and with the injected parameters out of the reader's sight."""
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata = {"tags": cell.metadata.get("tags", [])}
+        if "injected-parameters" in cell.metadata["tags"]:
+            cell.metadata["tags"].append("remove-input")
+    return notebook
+
+
+def _keys(settings: Settings) -> dict[str, str]:
+    """What each chapter's result depends on: its own text, every text before it, the settings and the package."""
+    decisive = vars(settings.resolved()) | {"scheduler": None}  # where runs happen changes no result
+    running = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        running.update(path.read_bytes())
+    keys = {}
+    for chapter in find_chapters():
+        running.update(chapter.source.read_bytes())
+        keys[chapter.name] = running.hexdigest()
+    return keys
+
+
+def _manifest(chapter: Chapter, folder: Path) -> Path:
+    return folder / chapter.name / "chapter.json"
+
+
+def _read_manifest(chapter: Chapter, folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads(_manifest(chapter, folder).read_text())
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and "key" in manifest else None
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

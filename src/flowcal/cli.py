@@ -1,0 +1,105 @@
+"""The command `flowcal`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowcal.errors import FlowcalError
+
+if TYPE_CHECKING:
+    from flowcal.chapters import Settings
+
+# What a verb needs is imported where it runs: `flowcal simulate` is started anew for every batch of runs.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0, 1 for an error of the library's own, 2 for a wrong command line."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.verb(options)
+    except FlowcalError as error:
+        print(f"flowcal: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="flowcal", description="Run the study, or the black box alone.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    study = argparse.ArgumentParser(add_help=False)
+    study.add_argument("--profile", default="quick", choices=["quick", "full"], help="how much to spend")
+    study.add_argument("--simulator", default="windfarm", metavar="windfarm|executable:PATH")
+    study.add_argument("--observations", default="embedded", metavar="embedded|organisers|DIR")
+    study.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to run campaigns on, tcp://host:port")
+
+    run = verbs.add_parser("run", parents=[study], help="execute chapters; without names, those that are not fresh")
+    run.add_argument("chapters", nargs="*", metavar="CHAPTER")
+    run.set_defaults(verb=_run)
+
+    status = verbs.add_parser("status", parents=[study], help="show which chapters are fresh")
+    status.set_defaults(verb=_status)
+
+    book = verbs.add_parser("book", parents=[study], help="render the executed chapters as a static book")
+    book.set_defaults(verb=_book)
+
+    pair = verbs.add_parser("pair", help="store the quick profile's checked outputs in the paired notebooks")
+    pair.set_defaults(verb=_pair)
+
+    fetch = verbs.add_parser("fetch", help="download the organisers' example hours")
+    fetch.set_defaults(verb=_fetch)
+
+    simulate = verbs.add_parser("simulate", help="run the embedded black box as the organisers' program is run")
+    simulate.add_argument("input", type=Path, metavar="INPUT.txt", help="a run a row: eight inputs and a seed")
+    simulate.add_argument("--output", type=Path, default=Path("Y_out.csv"), metavar="Y_out.csv")
+    simulate.set_defaults(verb=_simulate)
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> "Settings":
+    from flowcal.chapters import Settings
+
+    return Settings(options.profile, options.simulator, options.observations, options.scheduler)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from flowcal.chapters import run_chapters
+
+    run_chapters(options.chapters, _settings(options))
+
+
+def _status(options: argparse.Namespace) -> None:
+    from flowcal.chapters import find_chapters, state_of
+
+    settings = _settings(options).resolved()
+    for chapter in find_chapters():
+        state = state_of(chapter, settings)
+        run = f"{state['finished']}  {state['wall_time_s']:7.1f} s" if "finished" in state else ""
+        print(f"{chapter.name:<14}{state['state']:<9}{run}".rstrip())
+
+
+def _book(options: argparse.Namespace) -> None:
+    from flowcal.report.book import build_book
+
+    print(f"the book: {build_book(_settings(options).resolved())}")
+
+
+def _pair(options: argparse.Namespace) -> None:
+    from flowcal.report.pairs import store_outputs
+
+    store_outputs()
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from flowcal.simulate.observations import fetch_organisers_file
+
+    print(fetch_organisers_file())
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from flowcal.simulate.exchange import read_runs, write_output
+    from flowcal.simulate.windfarm import WindFarm
+
+    write_output(options.output, WindFarm().simulate(*read_runs(options.input)))

@@ -1,0 +1,1 @@
+"""Report: figures, the rendered book, and the notebooks' stored outputs."""

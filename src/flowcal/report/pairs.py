@@ -1,0 +1,34 @@
+"""The stored outputs of the paired notebooks: what the quick profile printed, and nothing that machines disagree on."""
+
+from pathlib import Path
+
+import nbformat
+
+from flowcal.chapters import IGNORED_OUTPUT, Chapter, Settings, find_chapters, read_source
+
+__all__ = ["store_outputs"]
+
+
+def store_outputs() -> None:
+    """Bring every `notebooks/*.ipynb` in step with its text and with its latest execution at the quick profile."""
+    folder = Settings().folder()
+    for chapter in find_chapters():
+        nbformat.write(paired_notebook(chapter, chapter.executed(folder)), chapter.source.with_suffix(".ipynb"))
+
+
+def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
+    """The chapter's text with the outputs of an executed notebook, less those that nbval does not compare."""
+    outputs = {
+        cell.id: cell.outputs for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"
+    }
+    notebook = read_source(chapter)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and IGNORED_OUTPUT not in cell.metadata.get("tags", []):
+            cell.outputs = [_without_count(output) for output in outputs[cell.id]]
+    return notebook
+
+
+def _without_count(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    if "execution_count" in output:
+        output.execution_count = None
+    return output

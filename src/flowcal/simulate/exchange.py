@@ -1,0 +1,184 @@
+"""The text files that the organisers' program and the real system exchange, read strictly.
+
+`input.txt` holds a run a row: the eight inputs and the seed. `Y_out.csv` has no header and 60 rows a run: the six
+outputs and the run's number. Observed hours have the same rows under the header ``y1,…,y6,sample_no``, and may begin
+with a row of zeros that means nothing.
+"""
+
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flowcal.challenge import INPUTS, OUTPUTS, POWERS, RATED_POWER, TIME_STEPS
+from flowcal.errors import InputError
+from flowcal.simulate.simulator import check_runs
+
+__all__ = [
+    "ShortTableError",
+    "TableError",
+    "read_observed_hours",
+    "read_output",
+    "read_runs",
+    "write_output",
+    "write_runs",
+]
+
+OBSERVED_HEADER = ",".join([*OUTPUTS, "sample_no"])
+BYTES_PER_NUMBER = 40  # no writer needs more; larger files are not what they claim to be
+MOST_RUNS = 10_000_000
+
+
+class TableError(InputError):
+    """A table is not what its reader expects.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong, with the file's name.
+    first_bad : int
+        Position of the first run that the file does not give, or gives wrongly.
+    """
+
+    def __init__(self, reason: str, first_bad: int = 0) -> None:
+        super().__init__(reason)
+        self.first_bad = first_bad
+
+
+class ShortTableError(TableError):
+    """A table ends before its last run."""
+
+
+def write_runs(path: Path, x: NDArray[np.float64], seed: NDArray[np.int64]) -> None:
+    """Write `input.txt`: x (n, 8) and seed (n,) as rows of nine numbers that read back unchanged."""
+    _write(path, pd.DataFrame(x).assign(seed=seed))
+
+
+def read_runs(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read `input.txt` into x (n, 8) and seed (n,); raises `TableError` or `InputError` on anything else."""
+    table = _read_numbers(path, columns=len(INPUTS) + 1, most_rows=MOST_RUNS)
+    return check_runs(table[:, :-1], table[:, -1])
+
+
+def write_output(path: Path, y: NDArray[np.float64]) -> None:
+    """Write `Y_out.csv` for y (n, 60, 6), runs numbered from 1, in numbers that read back unchanged."""
+    run = np.repeat(np.arange(1, len(y) + 1), TIME_STEPS)
+    _write(path, pd.DataFrame(y.reshape(-1, len(OUTPUTS))).assign(run=run))
+
+
+def read_output(path: Path, runs: int) -> NDArray[np.float64]:
+    """Read `Y_out.csv` of a given number of runs into y (runs, 60, 6).
+
+    Raises
+    ------
+    TableError
+        If a row is not seven numbers, rows are missing or left over, or runs are out of order. Values are not judged.
+    """
+    table = _read_numbers(path, columns=len(OUTPUTS) + 1, most_rows=runs * TIME_STEPS)
+    if len(table) < runs * TIME_STEPS:
+        raise ShortTableError(
+            f"{path.name} has {len(table)} rows; needed are {runs * TIME_STEPS}, {TIME_STEPS} for each of {runs} runs.",
+            first_bad=len(table) // TIME_STEPS,
+        )
+    return _split_runs(table, path)
+
+
+def read_observed_hours(path: Path, hours: int | None = None) -> NDArray[np.float64]:
+    """Read hours that the real system showed, such as the organisers' `Y_out_example.csv`.
+
+    Parameters
+    ----------
+    path : Path
+        File with the header ``y1,…,y6,sample_no``, an optional row of zeros, and 60 rows an hour.
+    hours : int, optional
+        How many hours the file has to hold; any number from one up if not given.
+
+    Returns
+    -------
+    ndarray, shape (hours, 60, 6)
+
+    Raises
+    ------
+    TableError
+        If the header, the number or order of rows, or a value (not finite, negative, power above rated) is off.
+    """
+    with _opened(path) as file:
+        header = file.readline(200).strip()
+    if header != OBSERVED_HEADER:
+        raise TableError(f"{path.name} starts with {header[:60]!r}; needed is the header {OBSERVED_HEADER!r}.")
+    table = _read_numbers(path, columns=len(OUTPUTS) + 1, most_rows=MOST_RUNS, header=1)
+    if len(table) % TIME_STEPS == 1 and not table[0].any():
+        table = table[1:]
+    if len(table) % TIME_STEPS or len(table) == 0:
+        raise TableError(
+            f"{path.name} has {len(table)} rows of data; needed are {TIME_STEPS} for each hour "
+            "(one more, all zero, may come first).",
+            first_bad=len(table) // TIME_STEPS,
+        )
+    if hours is not None and len(table) != hours * TIME_STEPS:
+        raise TableError(f"{path.name} holds {len(table) // TIME_STEPS} hours; needed are {hours}.")
+    y = _split_runs(table, path)
+    _check_values(y, path)
+    return y
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, header=False, index=False)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _read_numbers(path: Path, columns: int, most_rows: int, header: int = 0) -> NDArray[np.float64]:
+    """A table of numbers, refused before it is read where it is larger than `most_rows` can be."""
+    with _opened(path) as file:
+        size = path.stat().st_size
+        if size > (most_rows + 1) * columns * BYTES_PER_NUMBER:
+            raise TableError(f"{path.name} has {size} bytes, more than {most_rows} rows of {columns} numbers take.")
+        if size == 0:
+            raise TableError(f"{path.name} is empty.")
+        try:
+            table = np.loadtxt(file, delimiter=",", ndmin=2, comments=None, skiprows=header, max_rows=most_rows + 1)
+        except ValueError as error:
+            raise TableError(f"{path.name} is not a table of {columns} numbers a row: {error}.") from error
+    if len(table) and table.shape[1] != columns:
+        raise TableError(f"{path.name} has {table.shape[1]} columns; needed are {columns}.")
+    if len(table) > most_rows:
+        raise TableError(f"{path.name} has more than the {most_rows} rows it may have.")
+    return table
+
+
+def _split_runs(table: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+    """The outputs (n, 60, 6) of a table whose last column has to count the runs from 0 or 1."""
+    blocks = table.reshape(-1, TIME_STEPS, len(OUTPUTS) + 1)
+    number = blocks[:, :, -1]
+    first = number[0, 0] if number[0, 0] in (0, 1) else 1
+    wrong = np.flatnonzero((number != first + np.arange(len(blocks))[:, None]).any(axis=1))
+    if wrong.size:
+        raise TableError(
+            f"{path.name} gives run {wrong[0]} (counted from 0) the numbers {np.unique(number[wrong[0]])[:4]}; needed "
+            f"are {TIME_STEPS} rows in turn for each run, numbered upwards from 0 or 1.",
+            first_bad=int(wrong[0]),
+        )
+    return np.ascontiguousarray(blocks[:, :, :-1])
+
+
+def _check_values(y: NDArray[np.float64], path: Path) -> None:
+    powers = y[:, :, : len(POWERS)]
+    for what, bad in (
+        ("a value that is not finite", ~np.isfinite(y)),
+        ("a negative value", y < 0),
+        (f"a power above the rated {RATED_POWER} MW", powers > RATED_POWER * (1 + 1e-9)),
+    ):
+        if bad.any():
+            hour, minute, output = np.argwhere(bad)[0].tolist()
+            raise TableError(
+                f"{path.name} has {what} in hour {hour}, minute {minute}, {OUTPUTS[output]}: {y[hour, minute, output]}",
+                first_bad=hour,
+            )

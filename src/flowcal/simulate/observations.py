@@ -1,0 +1,162 @@
+"""What the real system showed: the embedded one, the organisers' example file, or a folder of your own files."""
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+import xarray as xr
+
+from flowcal.challenge import BASELINE, CONTROL, TABLE_1
+from flowcal.errors import FlowcalError, InputError
+from flowcal.simulate.exchange import read_observed_hours
+from flowcal.simulate.real_system import RealSystem, check_control_point, observed_hours
+
+__all__ = [
+    "FetchFailed",
+    "Source",
+    "fetch_organisers_file",
+    "observe",
+    "organisers_file",
+    "read_folder",
+    "read_organisers_file",
+]
+
+ORGANISERS_FILE = "Y_out_example.csv"
+ORGANISERS_HOURS = 100
+ORGANISERS_FILES = pooch.create(
+    path=pooch.os_cache("flowcal"),
+    base_url="https://raw.githubusercontent.com/dnv-opensource/UQ-Challenge-2025/3ce7facacfccc445b8bb0f2417fac6bbcc3c7733/",
+    registry={ORGANISERS_FILE: "sha256:504a9d5009d4497658455dd716948403a2ef67eb5f81ec45c4a9cae9b2e7df52"},
+    env="FLOWCAL_DATA",
+)
+"""The organisers' public file at a pinned commit; the environment's FLOWCAL_DATA names another folder to keep it in."""
+
+INDEX_FILE = "control_points.csv"
+INDEX_HEADER = ["file", *CONTROL]
+
+
+class FetchFailed(FlowcalError):
+    """The organisers' file could not be had from their repository."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A real system that has been, or can be, observed.
+
+    Attributes
+    ----------
+    name : str
+        ``embedded`` for the embedded real system, ``organisers`` for the organisers' example hours, or the path of a
+        folder laid out as `read_folder` asks.
+    """
+
+    name: str = "embedded"
+
+    def __post_init__(self) -> None:
+        if self.name not in ("embedded", "organisers") and not (Path(self.name) / INDEX_FILE).is_file():
+            raise InputError(
+                f"observations are {self.name!r}; needed is 'embedded', 'organisers' or a folder with a {INDEX_FILE}."
+            )
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the hours: the name, and for a folder one SHA-256 over its files."""
+        if self.name in ("embedded", "organisers"):
+            return {"observations": self.name}
+        digest = hashlib.sha256()
+        for path in sorted(Path(self.name).iterdir()):
+            digest.update(path.name.encode() + path.read_bytes() if path.is_file() else b"")
+        return {"observations": "folder", "sha256": digest.hexdigest()}
+
+
+def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1) -> xr.Dataset:
+    """Hours of a real system with their control points.
+
+    Parameters
+    ----------
+    source : Source
+    control_points : sequence of control points
+        Where to ask the embedded real system; the others have been observed at points of their own.
+
+    Returns
+    -------
+    Dataset
+        y by sample, time and output, x_c by sample and control.
+    """
+    if source.name == "embedded":
+        system = RealSystem()
+        return xr.concat([system.observe(point) for point in control_points], "sample")
+    if source.name == "organisers":
+        return read_organisers_file(fetch_organisers_file())
+    return read_folder(Path(source.name))
+
+
+def organisers_file() -> Path | None:
+    """The organisers' example hours on this machine, or None where they have not been fetched."""
+    path = Path(ORGANISERS_FILES.abspath) / ORGANISERS_FILE
+    return path if path.exists() else None
+
+
+def fetch_organisers_file() -> Path:
+    """The organisers' example hours, downloaded if they are not here yet, in either case with their checksum verified.
+
+    Raises
+    ------
+    FetchFailed
+        If the file is not to be had, or is not the one it should be.
+    """
+    try:
+        return Path(ORGANISERS_FILES.fetch(ORGANISERS_FILE, progressbar=False))
+    except (OSError, ValueError) as error:
+        raise FetchFailed(
+            f"{ORGANISERS_FILE} could not be fetched from {ORGANISERS_FILES.get_url(ORGANISERS_FILE)}: {error}. "
+            "Put the file into a folder of yours and name that in the environment variable FLOWCAL_DATA."
+        ) from error
+
+
+def read_organisers_file(path: Path) -> xr.Dataset:
+    """The organisers' 100 hours at the control point that they print for them."""
+    return observed_hours(read_observed_hours(path, ORGANISERS_HOURS), BASELINE)
+
+
+def read_folder(folder: Path) -> xr.Dataset:
+    """Your own observed hours.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `control_points.csv`, with the header ``file,X_c1,X_c2,X_c3`` and a row for every file of hours beside it;
+        each such file is laid out as the organisers' `Y_out_example.csv`, with any number of hours.
+
+    Raises
+    ------
+    InputError
+        If the index or a file does not fit; the message names it.
+    """
+    rows = _read_index(folder / INDEX_FILE)
+    return xr.concat([observed_hours(read_observed_hours(folder / name), point) for name, point in rows], "sample")
+
+
+def _read_index(path: Path) -> list[tuple[str, tuple[float, ...]]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}. Needed is a file with the header {','.join(INDEX_HEADER)}."
+        ) from error
+    header, *rows = [row for row in csv.reader(text.splitlines()) if row] or [[]]
+    if header != INDEX_HEADER or not rows:
+        raise InputError(
+            f"{path} starts with {header}; needed are the header {','.join(INDEX_HEADER)} and a row a file."
+        )
+    return [_read_index_row(row, path) for row in rows]
+
+
+def _read_index_row(row: list[str], path: Path) -> tuple[str, tuple[float, ...]]:
+    name, *numbers = row
+    if Path(name).name != name:
+        raise InputError(f"{path} names the file {name!r}; needed is the name of a file in the same folder.")
+    return name, check_control_point(numbers)
