@@ -26,12 +26,11 @@ scheduler = None
 import time
 
 import numpy as np
-from myst_nb import glue
-
 from flowcal.challenge import BASELINE, SWEEP_BASE, SWEEP_SEED, THRESHOLDS
 from flowcal.report import figures
 from flowcal.simulate.hours import labelled_hours, peaks
 from flowcal.study import Study
+from myst_nb import glue
 
 study = Study("problem", profile, simulator, observations, scheduler)
 
@@ -89,8 +88,10 @@ figures.present(
 # **Problem 2, design.** Choose $X_c$ for the worst $X_e$ in $E$. With $\mathbb{E}$ and $\mathbb{P}$ over $X_a$ and $s$,
 #
 # $$
-# J(X_e, X_c) = \mathbb{E}\Big[\tfrac{1}{60}\sum_{t=1}^{60} \big(y_1 + y_2 + y_3\big)(t)\Big], \qquad
-# \mathrm{pof}_{\mathrm{sys}}(X_e, X_c) = \mathbb{P}\Big[\min_{i \in \{4,5,6\}} \big(c_i - \max_t y_i(t)\big) < 0\Big],
+# \begin{aligned}
+# J(X_e, X_c) &= \mathbb{E}\Big[\tfrac{1}{60}\textstyle\sum_t \big(y_1 + y_2 + y_3\big)(t)\Big], \\
+# \mathrm{pof}_{\mathrm{sys}}(X_e, X_c) &= \mathbb{P}\Big[\min_{i \in \{4,5,6\}} \big(c_i - \max_t y_i(t)\big) < 0\Big],
+# \end{aligned}
 # $$ (eq-goals)
 #
 # with thresholds $c_4 = 2750$, $c_5 = 2000$ and $c_6 = 1000$. Wanted are the design of most power,
@@ -113,7 +114,9 @@ seconds = time.perf_counter() - start
 peak = peaks(rough).sel(output=list(THRESHOLDS))
 exceeding = (peak > list(THRESHOLDS.values())).mean("sample")
 for name, threshold in THRESHOLDS.items():
-    print(f"{name}: {exceeding.sel(output=name).item():5.1%} of the hours exceed {threshold:.0f}")
+    print(
+        f"{name}: {exceeding.sel(output=name).item():5.1%} of the hours exceed {threshold:.0f}"
+    )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 glue("hours_per_second", 10_000 / seconds, display=False)
@@ -143,7 +146,10 @@ seed = np.arange(1, 201)
 together = study.simulator.simulate(inputs[:200], seed)
 shuffled = study.simulator.simulate(inputs[:200][order], seed[order])
 alone = study.simulator.simulate(inputs[7:8], seed[7:8])
-study.claim("200 hours are bit-identical in another order", np.array_equal(together[order], shuffled))
+study.claim(
+    "200 hours are bit-identical in another order",
+    np.array_equal(together[order], shuffled),
+)
 study.claim("an hour is bit-identical alone", np.array_equal(together[7], alone[0]))
 
 # %% [markdown]

@@ -21,13 +21,12 @@ scheduler = None
 
 # %% tags=["hide-input"]
 import numpy as np
-from myst_nb import glue
-
 from flowcal.challenge import ALEATORY, CONTROL, EPISTEMIC, LOADS, POWERS
 from flowcal.report import figures
 from flowcal.simulate.observation_design import turning_point
 from flowcal.simulate.sensitivity import seed_sweep, sobol, sweep_inputs
 from flowcal.study import Study
+from myst_nb import glue
 
 study = Study("sensitivity", profile, simulator, observations, scheduler)
 box = {"simulator": study.simulator, "runner": study.runner}
@@ -44,7 +43,7 @@ seeds = study.keep("seeds", seed_sweep, **box)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
-    figures.sweep_atlas(sweeps, ALEATORY),
+    figures.sweep_atlas(sweeps, ALEATORY, common_scale=False),
     caption="Aleatory inputs. Each grey line is a minute of the hour, the blue line their mean. X_a1 moves everything; "
     "X_a2 fans the minutes out.",
     alt="Six rows of outputs by two columns of aleatory inputs. Along X_a1 the powers saturate at 3.35 and the loads "
@@ -90,7 +89,8 @@ a1 = sweeps.y.sel(input="X_a1")
 end = a1.sel(level=1)
 study.claim(
     "y1 to y3 start at 0 and end at 3.35",
-    np.allclose(a1.sel(level=0).values[:, :3], 0) & np.allclose(end.values[:, :3], 3.35),
+    np.allclose(a1.sel(level=0).values[:, :3], 0)
+    & np.allclose(end.values[:, :3], 3.35),
 )
 study.claim(
     "y1 to y3 are saturated in every minute from X_a1 = 0.3 on",
@@ -98,9 +98,13 @@ study.claim(
 )
 for name, published in (("y4", 4000), ("y5", 1750)):
     mean = end.sel(output=name).mean().item()
-    study.claim(f"{name} ends near {published}, within 5 % on average over the hour", abs(mean / published - 1) < 0.05)
+    study.claim(
+        f"{name} ends near {published}, within 5 % on average over the hour",
+        abs(mean / published - 1) < 0.05,
+    )
 study.claim(
-    "the paper's 3400 for y6 cannot be: its largest minute stays below 1700", end.sel(output="y6").max().item() < 1700
+    "the paper's 3400 for y6 cannot be: its largest minute stays below 1700",
+    end.sel(output="y6").max().item() < 1700,
 )
 
 # %% [markdown]
@@ -110,10 +114,17 @@ study.claim(
 a2 = sweeps.y.sel(input="X_a2")
 rises = (a2.diff("level") >= -1e-9).all("level")
 falls = a2.sel(level=1) < a2.sel(level=0)
-study.claim("along X_a2 no power ever decreases, in any minute", bool(rises.sel(output=list(POWERS)).all()))
-study.claim("along X_a2 each load ends lower in some minutes", bool(falls.sel(output=list(LOADS)).any("time").all()))
 study.claim(
-    "along X_a2 each load ends higher in most minutes", bool((falls.sel(output=list(LOADS)).mean("time") < 0.5).all())
+    "along X_a2 no power ever decreases, in any minute",
+    bool(rises.sel(output=list(POWERS)).all()),
+)
+study.claim(
+    "along X_a2 each load ends lower in some minutes",
+    bool(falls.sel(output=list(LOADS)).any("time").all()),
+)
+study.claim(
+    "along X_a2 each load ends higher in most minutes",
+    bool((falls.sel(output=list(LOADS)).mean("time") < 0.5).all()),
 )
 
 # %% [markdown]
@@ -131,13 +142,22 @@ def largest(inputs, outputs):
     return effect.sel(input=list(inputs), output=list(outputs)).max().item()
 
 
-study.claim("X_e2 and X_e3 do not touch y1 and y4 at all", largest(["X_e2", "X_e3"], ["y1", "y4"]) < 1e-12)
+study.claim(
+    "X_e2 and X_e3 do not touch y1 and y4 at all",
+    largest(["X_e2", "X_e3"], ["y1", "y4"]) < 1e-12,
+)
 study.claim(
     "X_e1 does move y4, by about a tenth: the paper's 'almost no effect' does not hold",
     0.08 < largest(["X_e1"], ["y4"]) < 0.12,
 )
-study.claim("X_e1 and X_e2 move y5 and y6 by up to a quarter", 0.2 < largest(["X_e1", "X_e2"], ["y5", "y6"]) < 0.3)
-study.claim("X_e3 moves y5 and y6 by less than a twentieth", largest(["X_e3"], ["y5", "y6"]) < 0.05)
+study.claim(
+    "X_e1 and X_e2 move y5 and y6 by up to a quarter",
+    0.2 < largest(["X_e1", "X_e2"], ["y5", "y6"]) < 0.3,
+)
+study.claim(
+    "X_e3 moves y5 and y6 by less than a twentieth",
+    largest(["X_e3"], ["y5", "y6"]) < 0.05,
+)
 
 # %% [markdown]
 # That $X_{e1}$ leaves a trace in $y_4$, which no other epistemic input reaches, is a gift: it can be read off apart from
@@ -149,7 +169,10 @@ study.claim("X_e3 moves y5 and y6 by less than a twentieth", largest(["X_e3"], [
 # lowering $y_3, y_6$. Neither $X_{c2}$ nor $X_{c3}$ reaches $y_1$ and $y_4$.
 
 # %%
-turns = {control: turning_point(sweeps.level, mean.sel(input=control).values) for control in CONTROL}
+turns = {
+    control: turning_point(sweeps.level, mean.sel(input=control).values)
+    for control in CONTROL
+}
 c1, c3 = mean.sel(input="X_c1"), mean.sel(input="X_c3")
 study.claim("X_c1 turns at 0.40", f"{turns['X_c1']:.2f}" == "0.40")
 study.claim("X_c2 turns at 0.60", f"{turns['X_c2']:.2f}" == "0.60")
@@ -165,9 +188,16 @@ study.claim(
 )
 study.claim(
     "X_c3 never lowers y2 and never raises y3, and moves both",
-    bool((slope.sel(output="y2") >= 0).all() and (slope.sel(output="y3") <= 0).all() and largest(["X_c3"], ["y2"]) > 1),
+    bool(
+        (slope.sel(output="y2") >= 0).all()
+        and (slope.sel(output="y3") <= 0).all()
+        and largest(["X_c3"], ["y2"]) > 1
+    ),
 )
-study.claim("X_c2 and X_c3 do not touch y1 and y4", largest(["X_c2", "X_c3"], ["y1", "y4"]) < 1e-12)
+study.claim(
+    "X_c2 and X_c3 do not touch y1 and y4",
+    largest(["X_c2", "X_c3"], ["y1", "y4"]) < 1e-12,
+)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
@@ -184,7 +214,10 @@ figures.present(
 load = seeds.y.sel(output="y4").values
 similarity = np.corrcoef(load)
 next_door = np.diagonal(similarity, 1).mean()
-study.claim("the hours of neighbouring seeds are uncorrelated, below 0.2 on average", abs(next_door) < 0.2)
+study.claim(
+    "the hours of neighbouring seeds are uncorrelated, below 0.2 on average",
+    abs(next_door) < 0.2,
+)
 
 # %% [markdown]
 # ## Over the whole input space
@@ -215,17 +248,31 @@ figures.present(
 
 # %%
 total = indices.total.sel(bound="estimate")
-study.claim("X_a1 carries most of the variance of every quantity", bool((total.sel(source="X_a1") > 0.6).all()))
-study.claim("no epistemic input carries more than 3 % of any", bool((total.sel(source=list(EPISTEMIC)) < 0.03).all()))
-study.claim("the seed carries less than 3 % of any", bool((total.sel(source="seed") < 0.03).all()))
+study.claim(
+    "X_a1 carries most of the variance of every quantity",
+    bool((total.sel(source="X_a1") > 0.6).all()),
+)
+study.claim(
+    "no epistemic input carries more than 3 % of any",
+    bool((total.sel(source=list(EPISTEMIC)) < 0.03).all()),
+)
+study.claim(
+    "the seed carries less than 3 % of any",
+    bool((total.sel(source="seed") < 0.03).all()),
+)
 study.claim(
     "only X_a1, X_a2, X_e1, X_c1 and the seed reach the peak of y4",
-    set(total.source.values[total.sel(quantity="peak of y4") > 1e-12]) == {"X_a1", "X_a2", "X_e1", "X_c1", "seed"},
+    set(total.source.values[total.sel(quantity="peak of y4") > 1e-12])
+    == {"X_a1", "X_a2", "X_e1", "X_c1", "seed"},
 )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-glue("runs", indices.attrs["runs"], display=False)
-glue("power_a1", 100 * total.sel(quantity="mean power", source="X_a1").item(), display=False)
+glue("runs", int(indices.attrs["runs"]), display=False)
+glue(
+    "power_a1",
+    100 * total.sel(quantity="mean power", source="X_a1").item(),
+    display=False,
+)
 glue("epistemic", 100 * total.sel(source=list(EPISTEMIC)).max().item(), display=False)
 glue("seed_share", 100 * total.sel(source="seed").max().item(), display=False)
 glue("turn_c1", turns["X_c1"] or float("nan"), display=False)

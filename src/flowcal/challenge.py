@@ -48,7 +48,8 @@ SEED_MAX = 2**31 - 1
 POWERS = ("y1", "y2", "y3")
 LOADS = ("y4", "y5", "y6")
 OUTPUTS = POWERS + LOADS
-OUTPUT_UNITS: Mapping[str, str] = MappingProxyType(dict.fromkeys(POWERS, "MW") | dict.fromkeys(LOADS, "load units"))
+OUTPUT_UNITS: Mapping[str, str] = MappingProxyType(dict.fromkeys(POWERS, "MW") | dict.fromkeys(LOADS, "1"))
+"""Units of the outputs; the challenge gives the loads none."""
 
 TIME_STEPS = 60
 """Steps of an hour, one minute each."""

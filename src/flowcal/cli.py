@@ -43,7 +43,14 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(verb=_status)
 
     book = verbs.add_parser("book", parents=[study], help="render the executed chapters as a static book")
+    book.add_argument("--published", action="store_true", help="render the chapters kept in book/published instead")
     book.set_defaults(verb=_book)
+
+    publish = verbs.add_parser("publish", parents=[study], help="keep the executed chapters in book/published")
+    publish.set_defaults(verb=_publish)
+
+    score = verbs.add_parser("score", help="hold published results against the truth of the embedded real system")
+    score.set_defaults(verb=_score)
 
     pair = verbs.add_parser("pair", help="store the quick profile's checked outputs in the paired notebooks")
     pair.set_defaults(verb=_pair)
@@ -83,7 +90,22 @@ def _status(options: argparse.Namespace) -> None:
 def _book(options: argparse.Namespace) -> None:
     from flowcal.report.book import build_book
 
-    print(f"the book: {build_book(_settings(options).resolved())}")
+    print(f"the book: {build_book(None if options.published else _settings(options).resolved())}")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from flowcal.report.book import publish
+
+    publish(_settings(options).resolved())
+
+
+def _score(options: argparse.Namespace) -> None:
+    from flowcal.report.scoring import write_scores
+    from flowcal.study import find_root
+
+    for team, score in write_scores(find_root() / "book" / "published" / "scores.json").items():
+        verdict = "holds" if score["contains"] else "misses"
+        print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; outside by {score['missed_by']}")
 
 
 def _pair(options: argparse.Namespace) -> None:

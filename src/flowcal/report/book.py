@@ -8,11 +8,11 @@ from pathlib import Path
 
 import plotly
 
-from flowcal.chapters import Settings, find_chapters
+from flowcal.chapters import Chapter, Settings, find_chapters
 from flowcal.errors import FlowcalError
 from flowcal.study import find_root
 
-__all__ = ["BookError", "build_book"]
+__all__ = ["BookError", "build_book", "publish"]
 
 MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"
 
@@ -21,8 +21,13 @@ class BookError(FlowcalError):
     """The book could not be rendered."""
 
 
-def build_book(settings: Settings) -> Path:
-    """Render the executed chapters of these settings.
+def build_book(settings: Settings | None) -> Path:
+    """Render executed chapters.
+
+    Parameters
+    ----------
+    settings : Settings or None
+        Whose execution to render; None renders the published one.
 
     Returns
     -------
@@ -45,24 +50,43 @@ def build_book(settings: Settings) -> Path:
     return root / "_build" / "html" / "index.html"
 
 
-def _stage(root: Path, settings: Settings) -> Path:
-    """A fresh folder with all that jupyter-book reads."""
+def publish(settings: Settings) -> None:
+    """Keep the executed chapters of these settings in the repository, in `book/published`."""
+    for chapter in find_chapters():
+        _copy(_executed(chapter, settings), _published(chapter))
+
+
+def _stage(root: Path, settings: Settings | None) -> Path:
+    """A fresh folder with all that jupyter-book reads, under the same names whatever was executed."""
     source = root / "_build" / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("published"))
     for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(root / name, source)
-    (source / "notebooks").mkdir()
+        _copy(root / name, source / name)
     for chapter in find_chapters():
-        executed = chapter.executed(settings.folder())
-        if not executed.exists():
-            raise BookError(
-                f"chapter {chapter.name!r} has not been run; run 'flowcal run --profile {settings.profile}'."
-            )
-        shutil.copy(executed, source / "notebooks" / f"{chapter.source.stem}.ipynb")
+        executed = _executed(chapter, settings) if settings else _published(chapter)
+        _copy(executed, source / "notebooks" / f"{chapter.source.stem}.ipynb")
     for script in (
         Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
         Path(str(distribution("sphinx-mathjax-offline").locate_file(MATHJAX))),
     ):
-        shutil.copy(script, source / "book" / "_static")
+        _copy(script, source / "book" / "_static" / script.name)
     return source
+
+
+def _executed(chapter: Chapter, settings: Settings) -> Path:
+    path = chapter.executed(settings.folder())
+    if not path.exists():
+        raise BookError(f"chapter {chapter.name!r} has not been run; run 'flowcal run --profile {settings.profile}'.")
+    return path
+
+
+def _published(chapter: Chapter) -> Path:
+    return find_root() / "book" / "published" / f"{chapter.source.stem}.ipynb"
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise BookError(f"{source} is missing; 'make full' makes the chapters that 'flowcal publish' keeps there.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)

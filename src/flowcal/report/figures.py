@@ -33,7 +33,8 @@ LAYOUT = {
     "font": {"family": "system-ui, sans-serif", "size": 13},
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
-    "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+    "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     "hovermode": "closest",
     "template": "none",
 }
@@ -61,19 +62,44 @@ def hour(y: NDArray[np.float64]) -> go.Figure:
         figure.add_scatter(y=_small(y[:, position]), name=name, line=line, row=row + 1, col=1)
     figure.update_xaxes(title_text="time [min]", row=2)
     figure.update_yaxes(title_text="power [MW]", rangemode="tozero", row=1)
-    figure.update_yaxes(title_text="load", rangemode="tozero", row=2)
+    figure.update_yaxes(title_text="load [–]", rangemode="tozero", row=2)
     return figure.update_layout(height=460)
 
 
-def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str]) -> go.Figure:
+def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str], common_scale: bool = True) -> go.Figure:
     """Every output (rows) along every swept input (columns): a grey line a minute, their mean in colour."""
-    columns = [(name, sweeps.level.values, sweeps.y.sel(input=name)) for name in inputs]
-    return _atlas(columns, x_title="level of {}")
+    figure = _panels(
+        len(OUTPUTS),
+        len(inputs),
+        shared_xaxes=True,
+        shared_yaxes=common_scale,
+        vertical_spacing=0.02,
+        horizontal_spacing=0.02 if common_scale else 0.1,
+    )
+    levels = sweeps.level.values
+    for column, name in enumerate(inputs, 1):
+        for row, output in enumerate(OUTPUTS, 1):
+            minutes = sweeps.y.sel(input=name, output=output).transpose("time", "level").values
+            place = {"showlegend": False, "row": row, "col": column}
+            figure.add_scatter(
+                **_joined(levels, minutes), line={"color": GREY, "width": 0.5}, hoverinfo="skip", **place
+            )
+            figure.add_scatter(
+                x=levels,
+                y=_small(minutes.mean(axis=0)),
+                name=f"mean {output}",
+                line={"color": BLUE, "width": 2.5},
+                **place,
+            )
+        figure.update_xaxes(title_text=f"level of {name}", row=len(OUTPUTS), col=column)
+    for row, output in enumerate(OUTPUTS, 1):
+        figure.update_yaxes(title_text=_axis_title(output), row=row, col=1)
+    return figure.update_yaxes(rangemode="tozero").update_layout(height=860)
 
 
 def seeds(sweep: xr.Dataset) -> go.Figure:
     """Every output of ten seeds at the same inputs, over the minutes of the hour."""
-    figure = _panels(2, 3, subplot_titles=OUTPUTS, vertical_spacing=0.16, horizontal_spacing=0.08)
+    figure = _panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.1)
     for position, name in enumerate(OUTPUTS):
         row, column = divmod(position, 3)
         lines = sweep.y.sel(output=name).values
@@ -100,7 +126,7 @@ def turning_points(sweeps: xr.Dataset, turns: dict[str, float | None]) -> go.Fig
             figure.add_vline(turns[control], line={"color": GREY, "dash": "dash"}, row=1, col=column)
         figure.update_xaxes(title_text="level", row=1, col=column)
     figure.update_yaxes(title_text="share of own range", col=1)
-    return _legend_once(figure).update_layout(height=340)
+    return _legend_once(figure).update_layout(height=380, legend_y=1.1)
 
 
 def sobol_bars(indices: xr.Dataset) -> go.Figure:
@@ -130,7 +156,7 @@ def sobol_bars(indices: xr.Dataset) -> go.Figure:
                 col=1,
             )
     figure.update_yaxes(title_text="share", range=[-0.05, 1.1])
-    return _legend_once(figure).update_layout(height=680, barmode="group")
+    return _legend_once(figure).update_layout(height=680, barmode="group", legend_y=1.06)
 
 
 def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
@@ -162,7 +188,7 @@ def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
 
 def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figure:
     """Spread over the hours of each output's mean, by control point."""
-    figure = _panels(2, 3, subplot_titles=OUTPUTS, shared_xaxes=True, vertical_spacing=0.12, horizontal_spacing=0.08)
+    figure = _panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.1)
     mean = hours.y.mean("time")
     for position, name in enumerate(OUTPUTS):
         row, column = divmod(position, 3)
@@ -182,7 +208,7 @@ def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figur
 
 def two_systems(systems: dict[str, xr.Dataset]) -> go.Figure:
     """Empirical distribution of each output's mean over the hour, a line for each system."""
-    figure = _panels(2, 3, subplot_titles=OUTPUTS, vertical_spacing=0.18, horizontal_spacing=0.08)
+    figure = _panels(2, 3, vertical_spacing=0.2, horizontal_spacing=0.06)
     for color, (system, hours) in zip((BLUE, RED), systems.items(), strict=False):
         for position, name in enumerate(OUTPUTS):
             row, column = divmod(position, 3)
@@ -217,25 +243,7 @@ def autocorrelation(by_system: dict[str, NDArray[np.float64]]) -> go.Figure:
             )
     figure.update_xaxes(title_text="lag [min]")
     figure.update_yaxes(title_text="autocorrelation", col=1)
-    return _legend_once(figure).update_layout(height=320)
-
-
-def _atlas(columns: Sequence[tuple[str, NDArray, xr.DataArray]], x_title: str) -> go.Figure:
-    figure = _panels(
-        len(OUTPUTS), len(columns), shared_xaxes=True, shared_yaxes=True, vertical_spacing=0.02, horizontal_spacing=0.02
-    )
-    for column, (name, levels, values) in enumerate(columns, 1):
-        for row, output in enumerate(OUTPUTS, 1):
-            minutes = values.sel(output=output).transpose("time", ...).values
-            grey = {"color": GREY, "width": 0.5}
-            colour = {"color": BLUE, "width": 2.5}
-            hidden = {"showlegend": False, "row": row, "col": column}
-            figure.add_scatter(**_joined(levels, minutes), line=grey, hoverinfo="skip", **hidden)
-            figure.add_scatter(x=levels, y=_small(minutes.mean(axis=0)), name=f"mean {output}", line=colour, **hidden)
-        figure.update_xaxes(title_text=x_title.format(name), row=len(OUTPUTS), col=column)
-    for row, output in enumerate(OUTPUTS, 1):
-        figure.update_yaxes(title_text=_axis_title(output), rangemode="tozero", row=row, col=1)
-    return figure.update_layout(height=860)
+    return _legend_once(figure).update_layout(height=340, legend_y=1.1)
 
 
 def _panels(rows: int, columns: int, **options) -> go.Figure:
@@ -268,5 +276,4 @@ def _legend_once(figure: go.Figure) -> go.Figure:
 
 
 def _axis_title(output: str) -> str:
-    unit = OUTPUT_UNITS[output]
-    return f"{output} [MW]" if unit == "MW" else output
+    return f"{output} [{OUTPUT_UNITS[output].replace('1', '–')}]"

@@ -201,7 +201,7 @@ class _Store:
         try:
             group = zarr.open_group(self._path, mode="r+")
             found, y = dict(group.attrs), group["y"]
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, zarr.errors.BaseZarrError) as error:
             raise CampaignError(
                 f"{self._path} is not a campaign's store: {error}. Delete it or name another."
             ) from error

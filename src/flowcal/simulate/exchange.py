@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from flowcal.challenge import INPUTS, OUTPUTS, POWERS, RATED_POWER, TIME_STEPS
@@ -53,7 +52,7 @@ class ShortTableError(TableError):
 
 def write_runs(path: Path, x: NDArray[np.float64], seed: NDArray[np.int64]) -> None:
     """Write `input.txt`: x (n, 8) and seed (n,) as rows of nine numbers that read back unchanged."""
-    _write(path, pd.DataFrame(x).assign(seed=seed))
+    _write(path, x, seed)
 
 
 def read_runs(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -64,8 +63,7 @@ def read_runs(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 def write_output(path: Path, y: NDArray[np.float64]) -> None:
     """Write `Y_out.csv` for y (n, 60, 6), runs numbered from 1, in numbers that read back unchanged."""
-    run = np.repeat(np.arange(1, len(y) + 1), TIME_STEPS)
-    _write(path, pd.DataFrame(y.reshape(-1, len(OUTPUTS))).assign(run=run))
+    _write(path, y.reshape(-1, len(OUTPUTS)), np.repeat(np.arange(1, len(y) + 1), TIME_STEPS))
 
 
 def read_output(path: Path, runs: int) -> NDArray[np.float64]:
@@ -91,7 +89,8 @@ def read_observed_hours(path: Path, hours: int | None = None) -> NDArray[np.floa
     Parameters
     ----------
     path : Path
-        File with the header ``y1,…,y6,sample_no``, an optional row of zeros, and 60 rows an hour.
+        File with the header ``y1,…,y6,sample_no``, a row of zeros that is skipped (it may be left out, unless the
+        first minute is all zero itself), and 60 rows an hour.
     hours : int, optional
         How many hours the file has to hold; any number from one up if not given.
 
@@ -109,12 +108,12 @@ def read_observed_hours(path: Path, hours: int | None = None) -> NDArray[np.floa
     if header != OBSERVED_HEADER:
         raise TableError(f"{path.name} starts with {header[:60]!r}; needed is the header {OBSERVED_HEADER!r}.")
     table = _read_numbers(path, columns=len(OUTPUTS) + 1, most_rows=MOST_RUNS, header=1)
-    if len(table) % TIME_STEPS == 1 and not table[0].any():
+    if len(table) and not table[0].any():
         table = table[1:]
     if len(table) % TIME_STEPS or len(table) == 0:
         raise TableError(
-            f"{path.name} has {len(table)} rows of data; needed are {TIME_STEPS} for each hour "
-            "(one more, all zero, may come first).",
+            f"{path.name} has {len(table)} rows of data, an all-zero first row not counted; needed are {TIME_STEPS} for "
+            "each hour.",
             first_bad=len(table) // TIME_STEPS,
         )
     if hours is not None and len(table) != hours * TIME_STEPS:
@@ -124,8 +123,11 @@ def read_observed_hours(path: Path, hours: int | None = None) -> NDArray[np.floa
     return y
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
-    table.to_csv(path, header=False, index=False)
+def _write(path: Path, numbers: NDArray[np.float64], last: NDArray[np.int64]) -> None:
+    """Rows of numbers, each in the fewest digits that read back unchanged, and a whole number at the end of each."""
+    with path.open("w", encoding="ascii") as file:
+        for row, whole in zip(numbers, last.tolist(), strict=True):
+            file.write(f"{','.join(map(repr, row.tolist()))},{whole}\n")
 
 
 def _opened(path: Path) -> TextIO:

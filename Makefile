@@ -1,0 +1,49 @@
+# Every target sets up what it needs: `make book` on a fresh machine wants Python 3.11 or newer, git and make.
+# Extra arguments for pip go through PIP_ARGS, for PyTorch's processor-only build say (see README.md).
+
+PYTHON ?= python3
+PIP_ARGS ?=
+PROFILE ?= quick
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := book
+.PHONY: setup book test full published score bench lint serve clean
+
+setup: $(READY)
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --no-build-isolation --editable .
+	touch $@
+
+book: setup            ## run the chapters and render them into _build/html
+	$(BIN)/flowcal run --profile $(PROFILE)
+	$(BIN)/flowcal book --profile $(PROFILE)
+
+test: book             ## run the tests, then every chapter against its stored outputs
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -p no:xdist --nbval --nbval-current-env notebooks
+
+full: PROFILE = full
+full: book             ## the same with the paper's budgets
+
+published: setup       ## render the chapters kept in book/published without running them
+	$(BIN)/flowcal book --published
+
+score: setup           ## hold results against the truth of the embedded real system
+	$(BIN)/flowcal score
+
+bench: setup           ## measure the ratios that the documentation quotes
+	$(BIN)/python -m pytest tests/benchmarks -s --benchmarks
+
+lint: setup            ## check style, and that every pair of notebooks is in step
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+serve: setup           ## show the rendered book at http://localhost:8000
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+clean:                 ## remove what the other targets made, but not the campaigns of programs
+	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis artifacts/quick* artifacts/full*

@@ -1,0 +1,32 @@
+"""What several tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def check_data() -> Path:
+    """Folder of the challenge's public input and output pairs, which the project does not ship."""
+    folder = Path(os.environ.get("FLOWCAL_CHECK_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "Y_out_example.csv").exists():
+        pytest.skip(f"no challenge data in {folder}; FLOWCAL_CHECK_DATA may name a folder that has it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runs() -> tuple[np.ndarray, np.ndarray]:
+    """700 runs, more than two blocks of the embedded simulator: x (700, 8) and seed (700,)."""
+    rng = np.random.default_rng(7)
+    return rng.random((700, 8)), rng.integers(1, 2**31, 700)
+
+
+@pytest.fixture
+def in_project(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's folder as the working folder."""
+    monkeypatch.chdir(ROOT)
+    return ROOT

@@ -1,0 +1,258 @@
+"""Campaigns: the same result wherever they run, and nothing lost or run twice whatever happens."""
+
+import multiprocessing
+import signal
+import time
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+
+from flowcal.errors import InputError
+from flowcal.simulate.campaign import CampaignError, CampaignIncomplete, Runner, campaign_path, run_campaign
+from flowcal.simulate.executable import Executable, ProgramFailed
+from flowcal.simulate.simulator import SimulationError
+from flowcal.simulate.windfarm import WindFarm
+
+
+class Recording:
+    """The embedded simulator, keeping count of the runs it is asked for; some fail while `broken` says so."""
+
+    identity = {"name": "recording", "version": "1"}
+
+    def __init__(self, broken=()):
+        self.seeds, self.broken = [], set(broken)
+
+    def simulate(self, x, seed):
+        self.seeds += seed.tolist()
+        rows = np.flatnonzero(np.isin(seed, list(self.broken)))
+        if rows.size:
+            raise SimulationError("broken", rows)
+        return WindFarm().simulate(x, seed)
+
+
+@pytest.fixture
+def design():
+    """500 runs with seeds 1 to 500, so that a seed names its row."""
+    return np.random.default_rng(3).random((500, 8)), np.arange(1, 501)
+
+
+@pytest.fixture
+def expected(design):
+    return WindFarm().simulate(*design)
+
+
+def test_dataset_is_labelled(design, expected):
+    hours = run_campaign(WindFarm(), *design)
+    assert dict(hours.sizes) == {"sample": 500, "input": 8, "time": 60, "output": 6}
+    assert hours.output.values.tolist() == ["y1", "y2", "y3", "y4", "y5", "y6"]
+    assert hours.unit.values.tolist() == ["MW"] * 3 + ["1"] * 3
+    assert hours.time.attrs["units"] == "minutes"
+    assert np.array_equal(hours.y, expected)
+    assert np.array_equal(hours.x, design[0])
+    assert np.array_equal(hours.seed, design[1])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 500, 10_000])
+@pytest.mark.parametrize("stored", [False, True])
+def test_result_does_not_depend_on_chunks_or_store(tmp_path, design, chunk, stored):
+    if chunk == 1 and stored:
+        design = design[0][:40], design[1][:40]
+    hours = run_campaign(WindFarm(), *design, Runner(chunk=chunk, folder=tmp_path if stored else None))
+    assert hours.load().identical(run_campaign(WindFarm(), *design))
+
+
+def test_result_does_not_depend_on_workers(tmp_path, design):
+    expected = run_campaign(WindFarm(), *design)
+    assert run_campaign(WindFarm(), *design, Runner(workers=2, chunk=60)).identical(expected)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        runner = Runner(scheduler=cluster.scheduler_address, chunk=60, folder=tmp_path)
+        assert run_campaign(WindFarm(), *design, runner).load().identical(expected)
+
+
+def test_no_runs_are_a_campaign_too(tmp_path):
+    for folder in (None, tmp_path):
+        hours = run_campaign(WindFarm(), np.empty((0, 8)), np.empty(0, int), Runner(folder=folder))
+        assert hours.y.shape == (0, 60, 6)
+
+
+def test_finished_campaign_runs_nothing(tmp_path, design, expected):
+    simulator = Recording()
+    for _ in range(2):
+        hours = run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
+    assert simulator.seeds == design[1].tolist()
+    assert np.array_equal(hours.y, expected)
+
+
+def test_store_is_read_piece_by_piece(tmp_path, design):
+    hours = run_campaign(WindFarm(), *design, Runner(folder=tmp_path, chunk=50))
+    assert hours.y.chunks[0] == (50,) * 10
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_failures_name_their_rows_and_cost_no_other(tmp_path, design, stored):
+    simulator = Recording(broken={78, 79, 300})
+    with pytest.raises(
+        CampaignIncomplete, match=r"3 runs failed, .*SimulationError, broken \(runs concerned: 77, 78\)"
+    ) as caught:
+        run_campaign(simulator, *design, Runner(folder=tmp_path if stored else None, chunk=50))
+    assert [failure.rows.tolist() for failure in caught.value.failures] == [[77, 78], [299]]
+    assert simulator.seeds == design[1].tolist()
+
+
+def test_only_failed_chunks_are_tried_again(tmp_path, design, expected):
+    simulator = Recording(broken={78, 300})
+    with pytest.raises(CampaignIncomplete):
+        run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
+    simulator.broken, simulator.seeds = set(), []
+    hours = run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
+    assert simulator.seeds == [*range(51, 101), *range(251, 301)]
+    assert np.array_equal(hours.y, expected)
+
+
+def test_errors_of_a_program_cross_processes(tmp_path, design):
+    program = tmp_path / "model"
+    program.write_text("#!/bin/sh\necho out of licences\nexit 7\n")
+    program.chmod(0o755)
+    with pytest.raises(CampaignIncomplete, match="ProgramFailed.*exit code 7; it said: out of licences") as caught:
+        run_campaign(Executable(program), *design, Runner(workers=2, chunk=250))
+    assert [type(failure) for failure in caught.value.failures] == [ProgramFailed] * 2
+    assert caught.value.failures[1].rows[0] == 250
+
+
+class Wrong:
+    identity = {"name": "wrong"}
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def simulate(self, x, seed):
+        return self.answer(len(x))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda n: np.ones((n, 6, 60)), r"returned shape \(500, 6, 60\); needed is \(500, 60, 6\)"),
+        (lambda n: np.ones((n - 1, 60, 6)), r"returned shape \(499, 60, 6\)"),
+        (lambda n: np.full((n, 60, 6), np.nan), "returned NaN or infinity"),
+    ],
+)
+def test_a_simulator_that_breaks_the_protocol_is_reported(design, answer, said):
+    with pytest.raises(CampaignIncomplete, match=said):
+        run_campaign(Wrong(answer), *design)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:1000], lambda data: data[:5] + b"x" + data[6:], lambda data: b""]
+)
+def test_damaged_chunk_is_reported_and_run_again(tmp_path, design, expected, damage):
+    simulator = Recording()
+    run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
+    chunk = campaign_path(tmp_path, simulator, *design) / "y" / "c" / "3" / "0" / "0"
+    chunk.write_bytes(damage(chunk.read_bytes()))
+    simulator.seeds = []
+    with pytest.warns(UserWarning, match="chunk 3 of .* is damaged and is run again"):
+        hours = run_campaign(simulator, *design, Runner(folder=tmp_path))
+    assert simulator.seeds == list(range(151, 201))
+    assert np.array_equal(hours.y, expected)
+
+
+def test_other_simulators_and_runs_have_other_stores(tmp_path, design):
+    x, seed = design
+    other = Recording()
+    other.identity = {"name": "recording", "version": "2"}
+    paths = {
+        campaign_path(tmp_path, Recording(), x, seed),
+        campaign_path(tmp_path, other, x, seed),
+        campaign_path(tmp_path, Recording(), x, seed + 1),
+        campaign_path(tmp_path, Recording(), x / 2, seed),
+    }
+    assert len(paths) == 4
+
+
+def test_a_store_of_something_else_is_refused(tmp_path, design):
+    x, seed = design
+    first, second = (campaign_path(tmp_path, WindFarm(), x, s) for s in (seed, seed + 1))
+    run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
+    first.rename(second)
+    with pytest.raises(CampaignError, match="holds another campaign"):
+        run_campaign(WindFarm(), x, seed + 1, Runner(folder=tmp_path))
+    (second / "y" / "zarr.json").unlink()
+    with pytest.raises(CampaignError, match="is not a campaign's store"):
+        run_campaign(WindFarm(), x, seed + 1, Runner(folder=tmp_path))
+
+
+def test_a_store_in_use_is_refused(tmp_path, design):
+    class Nested(Recording):
+        def simulate(self, x, seed):
+            with pytest.raises(CampaignError, match="is in use by another process"):
+                run_campaign(Recording(), *design, Runner(folder=tmp_path))
+            return super().simulate(x, seed)
+
+    run_campaign(Nested(), *design, Runner(folder=tmp_path))
+
+
+@pytest.mark.parametrize("setting", [{"workers": 0}, {"chunk": 0}])
+def test_refuses_runners_that_cannot_run(setting):
+    with pytest.raises(InputError, match="is 0; needed is a whole number from 1 up"):
+        Runner(**setting)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://here"])
+def test_a_scheduler_that_does_not_answer_is_reported(design, address):
+    with pytest.raises(CampaignError, match="no Dask scheduler answers at"):
+        run_campaign(WindFarm(), *design, Runner(scheduler=address))
+
+
+class Slow:
+    """The embedded simulator, writing down each chunk it is asked for before it starts on it."""
+
+    identity = {"name": "slow"}
+
+    def __init__(self, log):
+        self.log = log
+
+    def simulate(self, x, seed):
+        with open(self.log, "a") as log:
+            log.write(f"{(seed[0] - 1) // 20}\n")
+        time.sleep(0.01)
+        return WindFarm().simulate(x, seed)
+
+
+def slow_campaign(folder, log):
+    x, seed = np.random.default_rng(3).random((4000, 8)), np.arange(1, 4001)
+    return run_campaign(Slow(log), x, seed, Runner(folder=folder, chunk=20))
+
+
+def lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_twenty_kills_lose_nothing_and_run_nothing_twice(tmp_path):
+    """kill -9 at 20 random moments of 200 chunks; then the result is bit-identical to an undisturbed campaign's."""
+    log = tmp_path / "log"
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["flowcal.simulate.campaign", "flowcal.simulate.windfarm"])
+    moments = np.random.default_rng().uniform(0, 0.12, 20)
+    kept = []
+    for moment in moments:
+        finished = {path.parts[-3] for path in tmp_path.glob("*.zarr/y/c/*/0/0")}
+        kept.append(len(finished))
+        before = len(lines(log))
+        process = processes.Process(target=slow_campaign, args=(tmp_path, log))
+        process.start()
+        while len(lines(log)) == before:
+            assert process.is_alive(), "the campaign ended before it could be killed"
+            time.sleep(0.001)
+        time.sleep(moment)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not finished & set(lines(log)[before:]), "a finished chunk was run again"
+    before, finished = len(lines(log)), {path.parts[-3] for path in tmp_path.glob("*.zarr/y/c/*/0/0")}
+    hours = slow_campaign(tmp_path, log)
+    assert kept == sorted(kept)
+    assert 0 < len(finished) < 200
+    assert {int(chunk) for chunk in lines(log)[before:]} == set(range(200)) - {int(chunk) for chunk in finished}
+    assert np.array_equal(hours.y, WindFarm().simulate(hours.x.values, hours.seed.values))
