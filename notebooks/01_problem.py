@@ -57,7 +57,7 @@ study = Study("problem", profile, simulator, observations, scheduler)
 # Here is one hour: the paper's base point {cite:p}`wang2025`, seed 10. Run the cell with another seed, and the noise
 # changes while the picture stays.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 y = study.simulator.simulate([SWEEP_BASE], [SWEEP_SEED])
 figures.present(
     figures.hour(y[0]),

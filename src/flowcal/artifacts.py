@@ -133,7 +133,9 @@ def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any],
     if kind == "dataset":
         value.to_netcdf(draft, engine="h5netcdf")
     else:
-        draft.write_text(json.dumps(value, indent=1, default=_plain))
+        text = json.dumps(value, indent=1, default=_plain)
+        draft.write_text(text)
+        value = json.loads(text)  # as it will be read
     os.replace(draft, _file(path, kind))
     kept = {"version": __version__, "kind": kind, "digest": digest(value), "wall_time_s": round(wall_time, 3)}
     draft.write_text(json.dumps(recipe | kept, indent=1))

@@ -139,6 +139,7 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
             parameters=vars(settings),
             cwd=str(chapter.source.parent),
             kernel_name="python3",
+            language="python",
             record_timing=False,
         )
     except PapermillExecutionError as error:

@@ -22,13 +22,9 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
         cell.id: cell.outputs for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"
     }
     notebook = read_source(chapter)
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and IGNORED_OUTPUT not in cell.metadata.get("tags", []):
-            cell.outputs = [_without_count(output) for output in outputs[cell.id]]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, 1):
+        cell.execution_count = count  # nbval takes a cell without a count for one that was never run
+        if IGNORED_OUTPUT not in cell.metadata.get("tags", []):
+            cell.outputs = outputs[cell.id]
     return notebook
-
-
-def _without_count(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    if "execution_count" in output:
-        output.execution_count = None
-    return output

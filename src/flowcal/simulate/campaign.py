@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import ArrayLike, NDArray
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from zarr.codecs import BytesCodec, Crc32cCodec
 
 from flowcal.challenge import OUTPUTS, TIME_STEPS

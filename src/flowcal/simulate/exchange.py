@@ -112,8 +112,8 @@ def read_observed_hours(path: Path, hours: int | None = None) -> NDArray[np.floa
         table = table[1:]
     if len(table) % TIME_STEPS or len(table) == 0:
         raise TableError(
-            f"{path.name} has {len(table)} rows of data, an all-zero first row not counted; needed are {TIME_STEPS} for "
-            "each hour.",
+            f"{path.name} has {len(table)} rows of data, an all-zero first row not counted; needed are {TIME_STEPS} "
+            "for each hour.",
             first_bad=len(table) // TIME_STEPS,
         )
     if hours is not None and len(table) != hours * TIME_STEPS:

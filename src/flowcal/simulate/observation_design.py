@@ -74,7 +74,8 @@ def choose_levels(levels: ArrayLike, response: ArrayLike, count: int) -> Array:
     offsets = GRID[reach >= GRID]
     paired = np.interp(turn + offsets, GRID, rate) + np.interp(turn - offsets, GRID, rate)
     outside = np.where(np.abs(GRID - turn) > reach, rate, 0)
-    pairs = int(count / 2 * _mass(offsets, paired) / _mass(GRID, rate))
+    in_pairs = count * _mass(offsets, paired) / _mass(GRID, rate)
+    pairs = int((in_pairs + 0.1) / 2)  # less than a tenth of a level is not worth a level outside
     mirrored = _quantiles(offsets, paired, pairs)
     single = _quantiles(GRID, outside, count - 2 * pairs)
     return np.sort(np.concatenate([turn - mirrored, turn + mirrored, single]))

@@ -5,14 +5,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pooch
 import xarray as xr
 
 from flowcal.challenge import BASELINE, CONTROL, TABLE_1
 from flowcal.errors import FlowcalError, InputError
 from flowcal.simulate.exchange import read_observed_hours
 from flowcal.simulate.real_system import RealSystem, check_control_point, observed_hours
+
+if TYPE_CHECKING:
+    import pooch
 
 __all__ = [
     "FetchFailed",
@@ -26,13 +29,10 @@ __all__ = [
 
 ORGANISERS_FILE = "Y_out_example.csv"
 ORGANISERS_HOURS = 100
-ORGANISERS_FILES = pooch.create(
-    path=pooch.os_cache("flowcal"),
-    base_url="https://raw.githubusercontent.com/dnv-opensource/UQ-Challenge-2025/3ce7facacfccc445b8bb0f2417fac6bbcc3c7733/",
-    registry={ORGANISERS_FILE: "sha256:504a9d5009d4497658455dd716948403a2ef67eb5f81ec45c4a9cae9b2e7df52"},
-    env="FLOWCAL_DATA",
+ORGANISERS_SHA256 = "504a9d5009d4497658455dd716948403a2ef67eb5f81ec45c4a9cae9b2e7df52"
+ORGANISERS_ADDRESS = (
+    "https://raw.githubusercontent.com/dnv-opensource/UQ-Challenge-2025/3ce7facacfccc445b8bb0f2417fac6bbcc3c7733/"
 )
-"""The organisers' public file at a pinned commit; the environment's FLOWCAL_DATA names another folder to keep it in."""
 
 INDEX_FILE = "control_points.csv"
 INDEX_HEADER = ["file", *CONTROL]
@@ -96,7 +96,7 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
 
 def organisers_file() -> Path | None:
     """The organisers' example hours on this machine, or None where they have not been fetched."""
-    path = Path(ORGANISERS_FILES.abspath) / ORGANISERS_FILE
+    path = Path(_organisers_files().abspath) / ORGANISERS_FILE
     return path if path.exists() else None
 
 
@@ -108,11 +108,12 @@ def fetch_organisers_file() -> Path:
     FetchFailed
         If the file is not to be had, or is not the one it should be.
     """
+    files = _organisers_files()
     try:
-        return Path(ORGANISERS_FILES.fetch(ORGANISERS_FILE, progressbar=False))
+        return Path(files.fetch(ORGANISERS_FILE))
     except (OSError, ValueError) as error:
         raise FetchFailed(
-            f"{ORGANISERS_FILE} could not be fetched from {ORGANISERS_FILES.get_url(ORGANISERS_FILE)}: {error}. "
+            f"{ORGANISERS_FILE} could not be fetched from {files.get_url(ORGANISERS_FILE)}: {error}. "
             "Put the file into a folder of yours and name that in the environment variable FLOWCAL_DATA."
         ) from error
 
@@ -138,6 +139,18 @@ def read_folder(folder: Path) -> xr.Dataset:
     """
     rows = _read_index(folder / INDEX_FILE)
     return xr.concat([observed_hours(read_observed_hours(folder / name), point) for name, point in rows], "sample")
+
+
+def _organisers_files() -> "pooch.Pooch":
+    """The organisers' public file at a pinned commit; the variable FLOWCAL_DATA names another folder for it."""
+    import pooch  # warns of missing widgets in every notebook that imports it, so not before it is needed
+
+    return pooch.create(
+        path=pooch.os_cache("flowcal"),
+        base_url=ORGANISERS_ADDRESS,
+        registry={ORGANISERS_FILE: f"sha256:{ORGANISERS_SHA256}"},
+        env="FLOWCAL_DATA",
+    )
 
 
 def _read_index(path: Path) -> list[tuple[str, tuple[float, ...]]]:

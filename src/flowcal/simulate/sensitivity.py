@@ -8,13 +8,11 @@ References
    sensitivity index", Computer Physics Communications 181(2), 2010.
 """
 
-import warnings
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import DegenerateDataWarning, sobol_indices, uniform
+from scipy.stats import sobol_indices
+from scipy.stats.qmc import Sobol
 
 from flowcal.challenge import INPUTS, LOADS, SEED_MAX, SWEEP_BASE, SWEEP_SEED
 from flowcal.simulate.campaign import Runner, run_campaign
@@ -25,6 +23,8 @@ __all__ = ["QUANTITIES", "seed_sweep", "sobol", "sweep_inputs"]
 
 LEVELS = np.round(np.arange(11) / 10, 1)
 SEEDS = np.arange(1, 11)
+
+SOURCES = (*INPUTS, "seed")
 
 QUANTITIES = ("mean power", *(f"peak of {name}" for name in LOADS))
 """What the designs are judged by, hour by hour: the mean of y1 + y2 + y3, and the largest y4, y5, y6."""
@@ -80,36 +80,43 @@ def sobol(
     Dataset
         first_order and total by quantity (4), source (9: the inputs and 'seed') and bound ('estimate', 'low', 'high').
     """
-
-    def quantities(unit: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Columns of the nine-dimensional unit cube, (9, n) or (9, k, n), to quantities (4, ...)."""
-        runs = np.moveaxis(unit, 0, -1)
-        seed = 1 + np.floor(runs[..., 8] * SEED_MAX).clip(max=SEED_MAX - 1).astype(np.int64)
-        hours = run_campaign(simulator, runs[..., :8].reshape(-1, 8), seed.ravel(), runner)
-        values = np.vstack([total_power(hours), peaks(hours).sel(output=list(LOADS)).T])
-        return values.reshape(len(QUANTITIES), *seed.shape)
-
     rng = np.random.default_rng(random_seed)
-    indices = sobol_indices(func=quantities, n=base_samples, dists=[uniform()] * 9, rng=rng)
-    with warnings.catch_warnings():  # an input without any effect has a constant bootstrap distribution
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        bootstrap = indices.bootstrap(confidence_level=0.95, n_resamples=resamples)
+    unit = Sobol(2 * len(SOURCES), rng=rng).random(base_samples)
+    f = _quantities_of(_saltelli_design(*np.split(unit, 2, axis=1)), simulator, runner)
+    estimate = _indices(f)
+    picked = rng.integers(0, base_samples, (resamples, base_samples))
+    interval = np.quantile([_indices(f[..., rows]) for rows in picked], [0.025, 0.975], axis=0)
+    first_order, total = np.moveaxis(np.stack([estimate, *interval]), 1, 0)
     dims = ("bound", "quantity", "source")
     return xr.Dataset(
-        {
-            "first_order": (dims, _with_interval(indices.first_order, bootstrap.first_order)),
-            "total": (dims, _with_interval(indices.total_order, bootstrap.total_order)),
-        },
-        coords={"bound": ["estimate", "low", "high"], "quantity": list(QUANTITIES), "source": [*INPUTS, "seed"]},
-        attrs={"runs": base_samples * 11},
+        {"first_order": (dims, first_order), "total": (dims, total)},
+        coords={"bound": ["estimate", "low", "high"], "quantity": list(QUANTITIES), "source": list(SOURCES)},
+        attrs={"runs": f[0].size},
     )
 
 
-def _with_interval(estimate: NDArray[np.float64], bootstrap: Any) -> NDArray[np.float64]:
-    """Estimate and interval; where the bootstrap never moved from the estimate, the interval is that point."""
-    interval = bootstrap.confidence_interval
-    return np.stack([estimate, *(np.where(np.isnan(end), estimate, end) for end in (interval.low, interval.high))])
+def _saltelli_design(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points A, B, and A with one column at a time from B: (11, n, 9) from two samples (n, 9)."""
+    mixed = np.repeat(a[None], a.shape[1], axis=0)
+    for column in range(a.shape[1]):
+        mixed[column, :, column] = b[:, column]
+    return np.concatenate([a[None], b[None], mixed])
+
+
+def _quantities_of(unit: NDArray[np.float64], simulator: Simulator, runner: Runner | None) -> NDArray[np.float64]:
+    """The quantities (4, 11, n) at points (11, n, 9) of the unit cube, whose last coordinate stands for the seed."""
+    points = unit.reshape(-1, len(SOURCES))
+    seed = 1 + np.floor(points[:, -1] * SEED_MAX).astype(np.int64)
+    hours = run_campaign(simulator, points[:, :-1], seed, runner)
+    values = np.vstack([total_power(hours), peaks(hours).sel(output=list(LOADS)).T])
+    return values.reshape(len(QUANTITIES), *unit.shape[:2])
+
+
+def _indices(f: NDArray[np.float64]) -> NDArray[np.float64]:
+    """First-order and total indices (2, 4, 9) from the quantities (4, 11, n)."""
+    evaluated = {"f_A": f[:, 0], "f_B": f[:, 1], "f_AB": np.moveaxis(f[:, 2:], 1, 0)}
+    indices = sobol_indices(func=evaluated, n=f.shape[2])
+    return np.stack([indices.first_order, indices.total_order])
 
 
 def _like(hours: xr.Dataset, y: NDArray[np.float64], **axes) -> xr.Dataset:

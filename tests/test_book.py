@@ -1,0 +1,196 @@
+"""The rendered book: complete, without any other host, and drawn in a browser that has no network."""
+
+import http.server
+import json
+import shutil
+import threading
+from functools import partial
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+from flowcal.report.plotly_renderer import MIME
+
+HTML = ROOT / "_build" / "html"
+STAGED = ROOT / "_build" / "source" / "notebooks"
+PAGES = [
+    "book/index",
+    "book/running",
+    "book/references",
+    *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.py"))),
+]
+LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
+
+pytestmark = pytest.mark.skipif(not HTML.exists(), reason="the book has not been rendered; 'make book' renders it")
+
+
+class Elements(HTMLParser):
+    """All start tags of a page with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+@pytest.fixture(params=PAGES)
+def page(request):
+    return request.param
+
+
+@pytest.fixture
+def text(page):
+    return (HTML / f"{page}.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def elements(text):
+    return Elements(text).found
+
+
+def figures_of(page):
+    """How many plotly figures a page's notebook has."""
+    path = STAGED / f"{page.removeprefix('notebooks/')}.ipynb"
+    if not path.exists():
+        return 0
+    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+    return sum(MIME in output.get("data", {}) for output in outputs)
+
+
+def test_nothing_is_loaded_from_another_host(elements):
+    loaded = [attributes.get(LOADING[tag]) or "" for tag, attributes in elements if tag in LOADING]
+    assert loaded
+    assert not [address for address in loaded if address.startswith(("http:", "https:", "//"))]
+
+
+def test_every_picture_has_a_text_alternative(elements):
+    pictures = [attributes for tag, attributes in elements if tag == "img"]
+    drawn = [attributes for tag, attributes in elements if attributes.get("role") == "img"]
+    assert all(
+        len(attributes.get("alt", "")) > 20 for attributes in pictures if "schematic" in attributes.get("class", "")
+    )
+    assert all("alt" in attributes for attributes in pictures)
+    assert all(len(attributes["aria-label"]) > 20 for attributes in drawn)
+
+
+def test_every_figure_of_the_notebook_is_on_the_page_with_a_caption(page, text):
+    assert text.count('<figure class="plotly-figure">') == figures_of(page)
+    assert "<figcaption></figcaption>" not in text
+
+
+def test_chapters_show_what_they_checked(page, text):
+    if page.startswith("notebooks/"):
+        assert "holds: " in text
+        assert "does not hold here" not in text
+
+
+def test_numbers_are_glued(text):
+    assert "{glue:" not in text
+    assert "np.int64" not in text
+    assert ">nan<" not in text
+
+
+def test_pages_are_light(page):
+    assert (HTML / f"{page}.html").stat().st_size < 1_500_000
+
+
+def test_chapters_can_be_downloaded(page):
+    if page.startswith("notebooks/"):
+        downloaded = nbformat.read(HTML / "_sources" / f"{page}.ipynb", as_version=4)
+        assert any(cell.get("outputs") for cell in downloaded.cells)
+
+
+def test_no_address_of_this_machine_is_on_a_page(text):
+    assert str(ROOT) not in text
+
+
+@pytest.fixture(scope="module")
+def address():
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=HTML)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium or Chrome on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+
+
+@pytest.fixture(params=["light", "dark"])
+def opened(request, page, browser, address):
+    """A page opened with a network that ends at the loopback, and all that it complained of."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=request.param)
+    tab = context.new_page()
+    complaints = []
+    tab.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+
+    def local_only(route):
+        if route.request.url.startswith(address):
+            route.continue_()
+        else:
+            complaints.append(f"asked for {route.request.url}")
+            route.abort()
+
+    tab.route("**/*", local_only)
+    tab.goto(f"{address}/{page}.html")
+    tab.wait_for_load_state("load")
+    tab.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
+    yield tab, complaints
+    context.close()
+
+
+def test_pages_open_without_complaint(opened, page):
+    tab, complaints = opened
+    drawn = "[...document.querySelectorAll('.plotly-figure')].filter(f => f.querySelector('.main-svg .trace')).length"
+    tab.wait_for_function(f"{drawn} === {figures_of(page)}", timeout=20_000)
+    typeset = tab.evaluate(
+        "[document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container').length,"
+        " document.querySelectorAll('mjx-merror, [data-mjx-error]').length]"
+    )
+    assert typeset[0] == typeset[1]
+    assert typeset[2] == 0
+    assert complaints == []
+
+
+def test_figures_follow_the_theme(opened, page):
+    tab, _ = opened
+    if figures_of(page):
+        tab.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
+        colours = "[getComputedStyle(document.body).color, document.querySelector('.js-plotly-plot').layout.font.color]"
+        tab.wait_for_function(f"(([page, figure]) => page === figure)({colours})", timeout=10_000)
+
+
+def test_search_finds_a_word(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}/search.html?q=hypercube")
+    tab.wait_for_selector("#search-results li", timeout=10_000)
+    assert "Observations" in tab.inner_text("#search-results")
+    tab.close()
+
+
+def test_figures_describe_themselves():
+    for path in STAGED.glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                figure = output.get("data", {}).get(MIME)
+                if figure:
+                    meta = figure["layout"]["meta"]
+                    assert len(meta["caption"]) > 40, json.dumps(meta)
+                    assert len(meta["alt"]) > 40, json.dumps(meta)

@@ -1,0 +1,67 @@
+"""Figures: labelled, described, and drawn by the book's own scripts."""
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from flowcal.challenge import CONTROL, EPISTEMIC, TABLE_1
+from flowcal.report import figures
+from flowcal.report.plotly_renderer import figure_html
+from flowcal.simulate.real_system import RealSystem
+from flowcal.simulate.sensitivity import seed_sweep, sobol, sweep_inputs
+from flowcal.simulate.windfarm import WindFarm
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    sweeps = sweep_inputs(WindFarm())
+    indices = sobol(WindFarm(), base_samples=64, resamples=20, random_seed=1)
+    hours = RealSystem().observe(TABLE_1[0])
+    return {
+        "hour": figures.hour(hours.y.values[0]),
+        "sweep_atlas": figures.sweep_atlas(sweeps, EPISTEMIC),
+        "seeds": figures.seeds(seed_sweep(WindFarm())),
+        "turning_points": figures.turning_points(sweeps, dict.fromkeys(CONTROL, 0.4) | {"X_c3": None}),
+        "sobol_bars": figures.sobol_bars(indices),
+        "control_points": figures.control_points({"a": TABLE_1, "b": TABLE_1}),
+        "observed_distributions": figures.observed_distributions(hours, ["1"] * 100),
+        "two_systems": figures.two_systems({"a": hours, "b": hours}),
+        "autocorrelation": figures.autocorrelation({"a": np.ones((11, 2)), "b": np.ones((11, 2))}),
+    }
+
+
+def test_every_figure_is_tried(drawn):
+    assert set(drawn) == set(figures.__all__) - {"present"}
+
+
+def axes(figure, kind):
+    return [axis for name, axis in figure.to_dict()["layout"].items() if name.startswith(kind)]
+
+
+@pytest.mark.parametrize("kind", ["xaxis", "yaxis"])
+def test_axes_are_labelled(drawn, kind):
+    for name, figure in drawn.items():
+        labelled = [axis for axis in axes(figure, kind) if axis.get("title", {}).get("text")]
+        shared = [axis for axis in axes(figure, kind) if "matches" in axis or not axis.get("title", {}).get("text")]
+        if (name, kind) != ("sobol_bars", "xaxis"):  # its categories are names of inputs
+            assert labelled, name
+        assert len(labelled) + len(shared) >= len(axes(figure, kind))
+
+
+def test_axes_of_outputs_have_units(drawn):
+    titles = {axis["title"]["text"] for axis in axes(drawn["sweep_atlas"], "yaxis") if "title" in axis}
+    assert titles == {"y1 [MW]", "y2 [MW]", "y3 [MW]", "y4 [–]", "y5 [–]", "y6 [–]"}
+
+
+def test_each_name_stands_once_in_the_legend(drawn):
+    shown = [trace.name for trace in drawn["two_systems"].data if trace.showlegend]
+    assert shown == ["a", "b"]
+
+
+def test_html_carries_caption_and_text_alternative():
+    figure = figures.present(go.Figure(go.Scatter(y=[1, 2])), caption="Rise & fall", alt='A "line"')
+    text = figure_html(figure.to_dict())
+    assert "<figcaption>Rise &amp; fall</figcaption>" in text
+    assert 'aria-label="A &quot;line&quot;"' in text
+    assert "http" not in text
+    assert text == figure_html(figure.to_dict())  # the same page from the same figure

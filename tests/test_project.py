@@ -1,0 +1,134 @@
+"""What holds the project together: pins, pairs, the direction of imports, and what may not be there."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from conftest import ROOT
+from jupytext.compare import compare_notebooks
+
+PACKAGE = ROOT / "src" / "flowcal"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
+RANK = {
+    "errors": 0,
+    "challenge": 1,
+    "artifacts": 1,
+    "simulate": 2,
+    "infer": 3,
+    "decide": 4,
+    "study": 5,
+    "chapters": 6,
+    "report": 7,
+    "cli": 8,
+    "__main__": 9,
+}
+
+
+def pins(text):
+    return sorted(re.findall(r"^\s*(?:- )?([A-Za-z0-9_.-]+==[^\s]+)$", text, re.MULTILINE))
+
+
+def name_of(requirement):
+    return re.split(r"[\[=<>]", requirement)[0].lower().replace("_", "-")
+
+
+def imported(path):
+    """Names of the package's parts that a module imports, such as 'simulate' or 'errors'."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("flowcal."))
+
+
+def test_environment_repeats_the_pins_of_requirements():
+    required = pins((ROOT / "requirements.txt").read_text())
+    assert len(required) > 100
+    assert pins((ROOT / "environment.yml").read_text()) == required
+
+
+def test_every_dependency_of_the_package_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {name_of(pin) for pin in pins((ROOT / "requirements.txt").read_text())}
+    assert {name_of(need) for need in project["dependencies"]} <= pinned
+
+
+def test_no_registry_is_named():
+    for name in ("requirements.txt", "environment.yml", "pyproject.toml", "Makefile"):
+        assert not re.search(r"https?://(?!localhost)|index-url|\+cpu", (ROOT / name).read_text()), name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part != "__init__":
+        assert all(RANK[other] <= RANK[part] for other in imported(path))
+
+
+def test_the_truth_is_read_by_scoring_alone():
+    readers = {path.relative_to(PACKAGE).as_posix() for path in MODULES if "_TRUE_" in path.read_text()}
+    assert readers == {"simulate/real_system.py", "report/scoring.py"}
+    assert not [chapter for chapter in CHAPTERS if "_TRUE_" in chapter.read_text()]
+
+
+def test_only_the_simulator_knows_its_equations():
+    allowed = {"simulate/real_system.py", "study.py", "cli.py"}  # they run it, as a simulator
+    users = {path.relative_to(PACKAGE).as_posix() for path in MODULES if "simulate.windfarm import" in path.read_text()}
+    assert users == allowed
+    for path in (PACKAGE / user for user in allowed):
+        assert re.findall(r"simulate\.windfarm import (.*)", path.read_text()) == ["WindFarm"]
+    assert not [chapter for chapter in CHAPTERS if "windfarm import" in chapter.read_text()]
+
+
+def test_nothing_is_unpickled_and_no_shell_is_used():
+    forbidden = re.compile(r"import pickle|allow_pickle=True|torch\.load\(|joblib|shell=True|os\.system")
+    assert not [path for path in MODULES + CHAPTERS if forbidden.search(path.read_text())]
+
+
+def test_no_global_random_numbers():
+    forbidden = re.compile(r"np\.random\.(?!default_rng|Generator|Philox|SeedSequence)|import random")
+    assert not [path for path in MODULES + CHAPTERS if forbidden.search(path.read_text())]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_pairs_are_in_step(path):
+    compare_notebooks(jupytext.read(path.with_suffix(".ipynb")), jupytext.read(path), fmt="py:percent")
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_stored_outputs_are_what_nbval_compares(path):
+    cells = nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells
+    assert not any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells)
+    compared = [
+        cell
+        for cell in cells
+        if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", [])
+    ]
+    stored = [output for cell in compared for output in cell.outputs]
+    assert stored
+    assert all(output.output_type == "stream" and output.name == "stdout" for output in stored)
+    assert path.with_suffix(".ipynb").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapters_take_every_setting(path):
+    text = path.read_text()
+    for setting in ('profile = "quick"', 'simulator = "windfarm"', 'observations = "embedded"', "scheduler = None"):
+        assert f"\n{setting}\n" in text
+
+
+def test_the_book_lists_every_chapter():
+    toc = (ROOT / "_toc.yml").read_text()
+    assert re.findall(r"notebooks/(\S+)", toc) == [path.stem for path in CHAPTERS]
+
+
+def test_table_of_contents_names_pages_that_exist():
+    for page in re.findall(r"(?:file|root): (\S+)", (ROOT / "_toc.yml").read_text()):
+        assert [path for path in Path(ROOT).glob(f"{page}.*") if path.suffix in (".md", ".ipynb")], page
