@@ -23,7 +23,7 @@ book: setup            ## run the chapters and render them into _build/html
 	$(BIN)/flowcal book --profile $(PROFILE)
 
 test: book             ## run the tests, then every chapter against its stored outputs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests --doctest-modules src
 	$(BIN)/python -m pytest -p no:xdist --nbval --nbval-current-env notebooks
 
 full: PROFILE = full
@@ -36,7 +36,7 @@ score: setup           ## hold results against the truth of the embedded real sy
 	$(BIN)/flowcal score
 
 bench: setup           ## measure the ratios that the documentation quotes
-	$(BIN)/python -m pytest tests/benchmarks -s --benchmarks
+	$(BIN)/python -m pytest tests/benchmarks -s
 
 lint: setup            ## check style, and that every pair of notebooks is in step
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ observations = "embedded"
 scheduler = None
 
 # %% tags=["hide-input"]
-import time
+import timeit
 
 import numpy as np
 from flowcal.challenge import BASELINE, SWEEP_BASE, SWEEP_SEED, THRESHOLDS
@@ -108,9 +108,9 @@ figures.present(
 # %%
 rng = np.random.default_rng(1)
 inputs = np.hstack([rng.random((10_000, 5)), np.tile(BASELINE, (10_000, 1))])
-start = time.perf_counter()
-rough = labelled_hours(study.simulator.simulate(inputs, rng.integers(1, 2**31, 10_000)))
-seconds = time.perf_counter() - start
+rough = labelled_hours(
+    study.simulator.simulate(inputs, rng.integers(1, 2**31, 10_000))
+)
 peak = peaks(rough).sel(output=list(THRESHOLDS))
 exceeding = (peak > list(THRESHOLDS.values())).mean("sample")
 for name, threshold in THRESHOLDS.items():
@@ -119,8 +119,14 @@ for name, threshold in THRESHOLDS.items():
     )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-glue("hours_per_second", 10_000 / seconds, display=False)
-glue("speedup", 0.2 * 10_000 / seconds, display=False)
+again = timeit.repeat(
+    lambda: study.simulator.simulate(inputs, np.arange(1, 10_001)),
+    number=1,
+    repeat=5,
+)
+rate = 10_000 / float(np.median(again))
+glue("hours_per_second", round(rate, -3), display=False)
+glue("speedup", round(0.2 * rate, -2), display=False)
 glue("rough_y6", 100 * exceeding.sel(output="y6").item(), display=False)
 
 # %% [markdown]
@@ -150,7 +156,9 @@ study.claim(
     "200 hours are bit-identical in another order",
     np.array_equal(together[order], shuffled),
 )
-study.claim("an hour is bit-identical alone", np.array_equal(together[7], alone[0]))
+study.claim(
+    "an hour is bit-identical alone", np.array_equal(together[7], alone[0])
+)
 
 # %% [markdown]
 # ## In numbers

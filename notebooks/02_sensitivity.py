@@ -179,12 +179,16 @@ study.claim("X_c2 turns at 0.60", f"{turns['X_c2']:.2f}" == "0.60")
 study.claim("X_c3 does not turn", turns["X_c3"] is None)
 study.claim(
     "y1 is largest, the other five smallest, at X_c1 = 0.4",
-    c1.idxmax("level").values[0] == 0.4 and set(c1.idxmin("level").values[1:]) == {0.4},
+    c1.idxmax("level").values[0] == 0.4
+    and set(c1.idxmin("level").values[1:]) == {0.4},
 )
 slope = c3.diff("level")
 study.claim(
     "X_c3 raises y5 and lowers y6 all the way",
-    bool((slope.sel(output="y5") > 0).all() and (slope.sel(output="y6") < 0).all()),
+    bool(
+        (slope.sel(output="y5") > 0).all()
+        and (slope.sel(output="y6") < 0).all()
+    ),
 )
 study.claim(
     "X_c3 never lowers y2 and never raises y3, and moves both",
@@ -273,7 +277,11 @@ glue(
     100 * total.sel(quantity="mean power", source="X_a1").item(),
     display=False,
 )
-glue("epistemic", 100 * total.sel(source=list(EPISTEMIC)).max().item(), display=False)
+glue(
+    "epistemic",
+    100 * total.sel(source=list(EPISTEMIC)).max().item(),
+    display=False,
+)
 glue("seed_share", 100 * total.sel(source="seed").max().item(), display=False)
 glue("turn_c1", turns["X_c1"] or float("nan"), display=False)
 glue("turn_c2", turns["X_c2"] or float("nan"), display=False)

@@ -132,14 +132,11 @@ def browser():
         yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
 
 
-@pytest.fixture(params=["light", "dark"])
-def opened(request, page, browser, address):
-    """A page opened with a network that ends at the loopback, and all that it complained of."""
+@pytest.fixture(scope="module", params=["light", "dark"])
+def window(request, browser, address):
+    """A browser window of either theme whose network ends at the loopback, and all that its pages complained of."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=request.param)
-    tab = context.new_page()
     complaints = []
-    tab.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
 
     def local_only(route):
         if route.request.url.startswith(address):
@@ -148,33 +145,32 @@ def opened(request, page, browser, address):
             complaints.append(f"asked for {route.request.url}")
             route.abort()
 
-    tab.route("**/*", local_only)
-    tab.goto(f"{address}/{page}.html")
-    tab.wait_for_load_state("load")
-    tab.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise.then(() => true)")
+    context.route("**/*", local_only)
+    tab = context.new_page()
+    tab.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
     yield tab, complaints
     context.close()
 
 
-def test_pages_open_without_complaint(opened, page):
-    tab, complaints = opened
+def test_pages_open_without_complaint(window, page, address):
+    tab, complaints = window
+    complaints.clear()
+    tab.goto(f"{address}/{page}.html")
     drawn = "[...document.querySelectorAll('.plotly-figure')].filter(f => f.querySelector('.main-svg .trace')).length"
     tab.wait_for_function(f"{drawn} === {figures_of(page)}", timeout=20_000)
-    typeset = tab.evaluate(
-        "[document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container').length,"
-        " document.querySelectorAll('mjx-merror, [data-mjx-error]').length]"
+    tab.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
+    math, typeset, broken = (
+        tab.locator(selector).count() for selector in (".math", ".math mjx-container", "mjx-merror, [data-mjx-error]")
     )
-    assert typeset[0] == typeset[1]
-    assert typeset[2] == 0
+    assert math == typeset
+    assert broken == 0
+    if figures_of(page):  # their text takes the colour of the page's
+        colours = (
+            "getComputedStyle(document.body).color === document.querySelector('.js-plotly-plot').layout.font.color"
+        )
+        tab.wait_for_function(colours, timeout=10_000)
     assert complaints == []
-
-
-def test_figures_follow_the_theme(opened, page):
-    tab, _ = opened
-    if figures_of(page):
-        tab.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
-        colours = "[getComputedStyle(document.body).color, document.querySelector('.js-plotly-plot').layout.font.color]"
-        tab.wait_for_function(f"(([page, figure]) => page === figure)({colours})", timeout=10_000)
 
 
 def test_search_finds_a_word(browser, address):

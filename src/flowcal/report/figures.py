@@ -202,8 +202,8 @@ def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figur
             col=column + 1,
         )
         figure.update_yaxes(title_text=_axis_title(name), rangemode="tozero", row=row + 1, col=column + 1)
-    figure.update_xaxes(title_text="control point", type="category", row=2)
-    return figure.update_layout(height=480)
+    figure.update_xaxes(title_text="control point", row=2)
+    return figure.update_xaxes(type="category").update_layout(height=480)
 
 
 def two_systems(systems: dict[str, xr.Dataset]) -> go.Figure:
