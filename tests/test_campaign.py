@@ -93,7 +93,7 @@ def test_store_is_read_piece_by_piece(tmp_path, design):
 def test_failures_name_their_rows_and_cost_no_other(tmp_path, design, stored):
     simulator = Recording(broken={78, 79, 300})
     with pytest.raises(
-        CampaignIncomplete, match=r"3 runs failed, .*SimulationError, broken \(runs concerned: 77, 78\)"
+        CampaignIncomplete, match=r"2 of 10 chunks failed.*SimulationError: broken \(runs concerned: 77, 78\)"
     ) as caught:
         run_campaign(simulator, *design, Runner(folder=tmp_path if stored else None, chunk=50))
     assert [failure.rows.tolist() for failure in caught.value.failures] == [[77, 78], [299]]

@@ -19,6 +19,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
+from traitlets.config import Config
 
 from flowcal import __version__
 from flowcal.errors import FlowcalError, InputError
@@ -26,6 +27,8 @@ from flowcal.study import Study, find_root
 
 __all__ = ["Chapter", "ChapterFailed", "Settings", "find_chapters", "run_chapters", "select_chapters", "state_of"]
 
+# Talk to the kernel through private files where the system can, not through ports that others on it may reach.
+KERNEL = Config({"KernelManager": {"transport": "ipc" if os.name == "posix" else "tcp"}})
 IGNORED_OUTPUT = "nbval-ignore-output"
 
 
@@ -141,6 +144,7 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
             kernel_name="python3",
             language="python",
             record_timing=False,
+            config=KERNEL,
         )
     except PapermillExecutionError as error:
         raise ChapterFailed(

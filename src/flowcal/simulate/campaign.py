@@ -5,43 +5,40 @@ result is put down as one file that appears in full or not at all. Taking up a c
 not there yet. Neither chunks nor workers change a result: a simulator's row knows nothing of its neighbours.
 """
 
-import hashlib
 import json
 import multiprocessing
-import shutil
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import filelock
 import numpy as np
 import xarray as xr
-import zarr
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
-from zarr.codecs import BytesCodec, Crc32cCodec
 
-from flowcal.challenge import OUTPUTS, TIME_STEPS
-from flowcal.errors import FlowcalError, InputError
+from flowcal.errors import InputError
 from flowcal.simulate.hours import label
+from flowcal.simulate.results import (
+    HOUR,
+    CampaignError,
+    MemoryResults,
+    Results,
+    StoredResults,
+    campaign_digest,
+    rows_of,
+)
 from flowcal.simulate.simulator import SimulationError, Simulator, check_runs
 
 __all__ = ["CampaignError", "CampaignIncomplete", "Runner", "campaign_path", "run_campaign"]
 
-HOUR = (TIME_STEPS, len(OUTPUTS))
-
-
-class CampaignError(FlowcalError):
-    """A campaign cannot be run as it was asked for."""
-
 
 class CampaignIncomplete(CampaignError):
-    """Some runs of a campaign failed; the others are finished and kept.
+    """Some chunks of a campaign failed; all others have been run, and are kept where the runner keeps any.
 
     Attributes
     ----------
@@ -49,11 +46,10 @@ class CampaignIncomplete(CampaignError):
         What went wrong, with rows counted over the whole campaign.
     """
 
-    def __init__(self, failures: list[SimulationError], kept: str) -> None:
+    def __init__(self, failures: list[SimulationError], chunks: int) -> None:
         self.failures = failures
-        count = sum(len(failure.rows) for failure in failures)
         super().__init__(
-            f"{count} runs failed, {kept}. First failure: {type(failures[0]).__name__}, {failures[0]}. "
+            f"{len(failures)} of {chunks} chunks failed, the first by {type(failures[0]).__name__}: {failures[0]}. "
             "Run the campaign again to try the failed chunks once more."
         )
 
@@ -120,119 +116,22 @@ def run_campaign(simulator: Simulator, x: ArrayLike, seed: ArrayLike, runner: Ru
     runner = runner or Runner()
     x, seed = check_runs(x, seed)
     if runner.folder is None:
-        results: _Results = _Memory(x, seed, runner.chunk)
+        results: Results = MemoryResults(x, seed, runner.chunk)
         _run_missing(simulator, results, runner)
     else:
         path = campaign_path(runner.folder, simulator, x, seed)
         with _only_user(path):
-            results = _Store(path, simulator.identity, x, seed, runner.chunk)
+            results = StoredResults(path, simulator.identity, x, seed, runner.chunk)
             _run_missing(simulator, results, runner)
     return label(results.dataset().assign_attrs(simulator=json.dumps(simulator.identity)))
 
 
 def campaign_path(folder: Path, simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int64]) -> Path:
     """Where a runner with this folder keeps the campaign of these runs on this simulator."""
-    return folder / f"{_digest(simulator.identity, x, seed)[:16]}.zarr"
+    return folder / f"{campaign_digest(simulator.identity, x, seed)[:16]}.zarr"
 
 
-class _Results(Protocol):
-    """Where a campaign's chunks are put down."""
-
-    x: NDArray[np.float64]
-    seed: NDArray[np.int64]
-    chunk: int
-
-    def finished(self) -> list[int]: ...
-    def put(self, index: int, y: NDArray[np.float64]) -> None: ...
-    def dataset(self) -> xr.Dataset: ...
-
-
-class _Memory:
-    """Results in one array."""
-
-    def __init__(self, x: NDArray[np.float64], seed: NDArray[np.int64], chunk: int) -> None:
-        self.x, self.seed, self.chunk = x, seed, chunk
-        self._y = np.full((len(x), *HOUR), np.nan)
-
-    def finished(self) -> list[int]:
-        return []
-
-    def put(self, index: int, y: NDArray[np.float64]) -> None:
-        self._y[_rows(index, self.chunk)] = y
-
-    def dataset(self) -> xr.Dataset:
-        y = (("sample", "time", "output"), self._y)
-        return xr.Dataset({"x": (("sample", "input"), self.x), "seed": ("sample", self.seed), "y": y})
-
-
-class _Store:
-    """Results in a zarr store with a checksum on every chunk."""
-
-    def __init__(
-        self, path: Path, identity: dict[str, str], x: NDArray[np.float64], seed: NDArray[np.int64], chunk: int
-    ) -> None:
-        self.x, self.seed, self._path = x, seed, path
-        manifest = {"format": 1, "simulator": identity, "digest": _digest(identity, x, seed)}
-        if not path.exists():
-            self._create(manifest, chunk)
-        self._y = self._open(manifest)
-        self.chunk = self._y.chunks[0]
-
-    def _create(self, manifest: dict, chunk: int) -> None:
-        """Make the store under another name, so that it never exists without its runs and its manifest."""
-        draft = self._path.with_suffix(".partial")
-        shutil.rmtree(draft, ignore_errors=True)
-        group = zarr.create_group(draft, attributes=manifest)
-        group.create_array("x", data=self.x, dimension_names=("sample", "input"))
-        group.create_array("seed", data=self.seed, dimension_names=("sample",))
-        group.create_array(
-            "y",
-            shape=(len(self.x), *HOUR),
-            chunks=(max(1, min(chunk, len(self.x))), *HOUR),
-            dtype=np.float64,
-            fill_value=np.nan,
-            serializer=BytesCodec(),
-            compressors=[Crc32cCodec()],
-            dimension_names=("sample", "time", "output"),
-        )
-        draft.rename(self._path)
-
-    def _open(self, manifest: dict) -> zarr.Array:
-        try:
-            group = zarr.open_group(self._path, mode="r+")
-            found, y = dict(group.attrs), group["y"]
-        except (OSError, KeyError, ValueError, TypeError, zarr.errors.BaseZarrError) as error:
-            raise CampaignError(
-                f"{self._path} is not a campaign's store: {error}. Delete it or name another."
-            ) from error
-        if found != manifest or y.shape != (len(self.x), *HOUR):
-            raise CampaignError(f"{self._path} holds another campaign: {found}; asked for was {manifest}.")
-        return y
-
-    def finished(self) -> list[int]:
-        """Chunks that are there and undamaged."""
-        present = [index for index in range(self._y.nchunks) if self._file(index).exists()]
-        return [index for index in present if self._readable(index)]
-
-    def _file(self, index: int) -> Path:
-        return self._path / "y" / self._y.metadata.encode_chunk_key((index, 0, 0))
-
-    def _readable(self, index: int) -> bool:
-        try:
-            self._y[_rows(index, self.chunk)]
-        except ValueError:  # checksum or length
-            warnings.warn(f"chunk {index} of {self._path} is damaged and is run again", stacklevel=2)
-            return False
-        return True
-
-    def put(self, index: int, y: NDArray[np.float64]) -> None:
-        self._y[_rows(index, self.chunk)] = y
-
-    def dataset(self) -> xr.Dataset:
-        return xr.open_zarr(self._path, consolidated=False, chunks={}, mask_and_scale=False).drop_attrs()
-
-
-def _run_missing(simulator: Simulator, results: _Results, runner: Runner) -> None:
+def _run_missing(simulator: Simulator, results: Results, runner: Runner) -> None:
     """Run the chunks that are not finished, few enough at a time for any number to fit in memory."""
     total = -(-len(results.x) // results.chunk)
     done = set(results.finished())
@@ -243,7 +142,7 @@ def _run_missing(simulator: Simulator, results: _Results, runner: Runner) -> Non
         running: dict[Future, int] = {}
         while True:
             for index in islice(todo, 2 * width - len(running)):
-                rows = _rows(index, results.chunk)
+                rows = rows_of(index, results.chunk)
                 running[executor.submit(_simulate, simulator, results.x[rows], results.seed[rows])] = index
             if not running:
                 break
@@ -256,7 +155,7 @@ def _run_missing(simulator: Simulator, results: _Results, runner: Runner) -> Non
                 progress.update(_count([index], results))
     if failures:
         failures.sort(key=lambda failure: failure.rows[0])
-        raise CampaignIncomplete(failures, kept=f"{len(results.x)} were asked for")
+        raise CampaignIncomplete(failures, total)
 
 
 def _simulate(simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -319,17 +218,6 @@ def _only_user(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _digest(identity: dict[str, str], x: NDArray[np.float64], seed: NDArray[np.int64]) -> str:
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(x).data)
-    digest.update(np.ascontiguousarray(seed).data)
-    return digest.hexdigest()
-
-
-def _rows(index: int, chunk: int) -> slice:
-    return slice(index * chunk, (index + 1) * chunk)
-
-
-def _count(indices: Iterable[int], results: _Results) -> int:
+def _count(indices: Iterable[int], results: Results) -> int:
     """How many runs these chunks hold; the last chunk may be short."""
-    return sum(len(results.seed[_rows(index, results.chunk)]) for index in indices)
+    return sum(len(results.seed[rows_of(index, results.chunk)]) for index in indices)
