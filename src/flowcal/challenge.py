@@ -25,6 +25,8 @@ __all__ = [
     "OUTPUT_UNITS",
     "POWERS",
     "PUBLISHED",
+    "PUBLISHED_SWEEP_ENDS",
+    "PUBLISHED_TURNING_POINTS",
     "RATED_POWER",
     "SEED_MAX",
     "SWEEP_BASE",
@@ -66,6 +68,12 @@ BASELINE = (0.533, 0.666, 0.5)
 SWEEP_BASE = (0.1, 0.2, 0.3, 0.4, 0.5, *BASELINE)
 SWEEP_SEED = 10
 """Base point and seed of the one-at-a-time sweeps of [2]_, section 3.1."""
+
+PUBLISHED_SWEEP_ENDS: Mapping[str, float] = MappingProxyType({"y4": 4000.0, "y5": 1750.0, "y6": 3400.0})
+"""Where [2]_, section 3.1, sees the loads arrive as X_a1 goes to 1."""
+
+PUBLISHED_TURNING_POINTS: Mapping[str, float] = MappingProxyType({"X_c1": 0.4, "X_c2": 0.6})
+"""Where [2]_, section 3.1, sees the outputs turn along the control inputs."""
 
 TABLE_1 = (
     (0.225, 0.1, 0.05),
@@ -120,6 +128,8 @@ class PublishedEntry:
         How each alpha's bounds were taken: over all minutes of all hours ('time flattened') or 'per trajectory'.
     designs : mapping of str to Design
         By problem: 'performance', 'reliability', 'epsilon 1e-3', 'epsilon 1e-4'.
+    effort : mapping of str to (float, float)
+        What was spent or reached, by name, as a range; the ends are equal where one value is given.
     """
 
     source: str
@@ -128,6 +138,7 @@ class PublishedEntry:
     prediction: Mapping[float, Mapping[str, tuple[float, float]]]
     prediction_reading: Mapping[float, str]
     designs: Mapping[str, Design]
+    effort: Mapping[str, tuple[float, float]]
 
 
 def _boxes(*intervals: tuple[float, float]) -> Mapping[str, tuple[float, float]]:
@@ -161,6 +172,13 @@ PUBLISHED: Mapping[str, PublishedEntry] = MappingProxyType(
                     "epsilon 1e-4": Design((0.686, 0.374, 0.681)),
                 }
             ),
+            effort=MappingProxyType(
+                {
+                    "simulations to train on, step 1": (30_000, 30_000),
+                    "simulations to train on, step 2": (10_000, 10_000),
+                    "R2 of the surrogate": (0.91, 0.91),
+                }
+            ),
         ),
         "Roy Sarkar et al.": PublishedEntry(
             source="ESREL SRA-E 2025, paper P7698 (gradient boosting and differential evolution)",
@@ -178,6 +196,15 @@ PUBLISHED: Mapping[str, PublishedEntry] = MappingProxyType(
                     "performance": Design((0.1285, 0.4006, 0.6076), j=7.757),
                     "reliability": Design((0.3735, 0.2502, 0.5868), pof=0.0),
                     "epsilon 1e-3": Design((0.1321, 0.3360, 0.6124), j=7.729, pof=0.0),
+                }
+            ),
+            effort=MappingProxyType(
+                {
+                    "simulations to calibrate on, each control point": (1_000_000, 1_000_000),
+                    "candidate designs, each design problem": (849, 1031),
+                    "simulations, each candidate design": (1000, 1000),
+                    "seconds, each simulation": (0.2, 0.2),
+                    "hours, each design problem": (58, 72),
                 }
             ),
         ),

@@ -33,7 +33,7 @@ LAYOUT = {
     "font": {"family": "system-ui, sans-serif", "size": 13},
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
-    "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+    "margin": {"l": 75, "r": 20, "t": 30, "b": 50},
     "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     "hovermode": "closest",
     "template": "none",
@@ -43,6 +43,7 @@ AXIS = {
     "zeroline": False,
     "linecolor": GREY,
     "ticks": "outside",
+    "title": {"standoff": 8},
     "automargin": True,
 }
 
@@ -74,7 +75,7 @@ def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str], common_scale: bool = 
         shared_xaxes=True,
         shared_yaxes=common_scale,
         vertical_spacing=0.02,
-        horizontal_spacing=0.02 if common_scale else 0.1,
+        horizontal_spacing=0.02 if common_scale else 0.14,
     )
     levels = sweeps.level.values
     for column, name in enumerate(inputs, 1):
@@ -99,7 +100,7 @@ def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str], common_scale: bool = 
 
 def seeds(sweep: xr.Dataset) -> go.Figure:
     """Every output of ten seeds at the same inputs, over the minutes of the hour."""
-    figure = _panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.1)
+    figure = _panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
     for position, name in enumerate(OUTPUTS):
         row, column = divmod(position, 3)
         lines = sweep.y.sel(output=name).values
@@ -162,18 +163,17 @@ def sobol_bars(indices: xr.Dataset) -> go.Figure:
 def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
     """Sets of control points, each pair of control inputs against each other."""
     pairs = ((0, 1), (0, 2), (1, 2))
-    figure = _panels(1, 3, horizontal_spacing=0.09)
+    figure = _panels(1, 3, horizontal_spacing=0.12)
     for position, (name, points) in enumerate(designs.items()):
         points = np.asarray(points)
-        marker = {"color": PALETTE[position], "symbol": ("circle", "diamond-open")[position], "size": 9}
+        marker = {"color": PALETTE[position], "symbol": ("circle", "diamond-open")[position], "size": (17, 9)[position]}
         for column, (first, second) in enumerate(pairs, 1):
             figure.add_scatter(
                 x=points[:, first],
                 y=points[:, second],
                 mode="markers+text",
                 text=[str(number) for number in range(1, len(points) + 1)] if position == 0 else None,
-                textposition="top center",
-                textfont={"size": 10},
+                textfont={"size": 10, "color": "white"},
                 name=name,
                 legendgroup=name,
                 marker=marker,
@@ -188,7 +188,7 @@ def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
 
 def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figure:
     """Spread over the hours of each output's mean, by control point."""
-    figure = _panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.1)
+    figure = _panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
     mean = hours.y.mean("time")
     for position, name in enumerate(OUTPUTS):
         row, column = divmod(position, 3)

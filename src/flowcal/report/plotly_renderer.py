@@ -25,7 +25,7 @@ class PlotlyRenderer(MimeRenderPlugin):
         """The figure as a raw HTML node; None for every other kind of output."""
         if inline or data.mime_type != MIME:
             return None
-        return [nodes.raw(text=figure_html(data.content), format="html", classes=["output", "text_html"])]
+        return [nodes.raw(text=figure_html(data.content), format="html")]
 
 
 def figure_html(figure: dict[str, Any]) -> str:
