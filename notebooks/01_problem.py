@@ -29,7 +29,8 @@ import timeit
 import numpy as np
 from flowcal.challenge import BASELINE, SWEEP_BASE, SWEEP_SEED, THRESHOLDS
 from flowcal.report import figures
-from flowcal.simulate.hours import labelled_hours, peaks
+from flowcal.simulate.campaign import run_campaign
+from flowcal.simulate.hours import peaks
 from flowcal.study import Study
 from myst_nb import glue
 
@@ -112,16 +113,14 @@ figures.present(
 # %% [markdown]
 # ## How far from failure?
 #
-# Ten thousand hours at the baseline control point, all other inputs uniform: how large the largest loads are, and what
+# Two thousand hours at the baseline control point, all other inputs uniform: how large the largest loads are, and what
 # share of the hours exceeds a threshold. Uniform inputs are a far rougher world than the real one, whose failures are
 # rare; how rare is the subject of the chapters to come.
 
 # %%
 rng = np.random.default_rng(1)
-inputs = np.hstack([rng.random((10_000, 5)), np.tile(BASELINE, (10_000, 1))])
-rough = labelled_hours(
-    study.simulator.simulate(inputs, rng.integers(1, 2**31, 10_000))
-)
+inputs = np.hstack([rng.random((2000, 5)), np.tile(BASELINE, (2000, 1))])
+rough = run_campaign(study.simulator, inputs, np.arange(1, 2001), study.runner)
 peak = peaks(rough).sel(output=list(THRESHOLDS))
 exceeding = (peak > list(THRESHOLDS.values())).mean("sample")
 for name, threshold in THRESHOLDS.items():
@@ -132,12 +131,11 @@ for name, threshold in THRESHOLDS.items():
     )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
+hundred = (inputs[:100], np.arange(1, 101))
 again = timeit.repeat(
-    lambda: study.simulator.simulate(inputs, np.arange(1, 10_001)),
-    number=1,
-    repeat=5,
+    lambda: study.simulator.simulate(*hundred), number=1, repeat=3
 )
-rate = 10_000 / float(np.median(again))
+rate = 100 / min(again)
 glue("hours_per_second", f"{round(rate, -3):,.0f}", display=False)
 glue("speedup", f"{round(0.2 * rate, -3):,.0f}", display=False)
 glue("rough_y6", f"{exceeding.sel(output='y6').item():.1%}", display=False)
@@ -154,8 +152,8 @@ glue("rough_y6", f"{exceeding.sel(output='y6').item():.1%}", display=False)
 #   part is not modelled, so that power varies within the hour 4 to 12 % less than theirs.
 # - *Fitted*: the truth of the embedded real system, $f_a$ and $X_e^*$, was read off the organisers' 100 public hours.
 #
-# This run made {glue:text}`hours_per_second` hours a second in one thread, about {glue:text}`speedup` times as many as the
-# program at that pace.
+# The simulator of this run makes {glue:text}`hours_per_second` hours a second in one thread, about {glue:text}`speedup` times
+# as many as the program at that pace.
 #
 # Three rules keep what follows honest.
 #
@@ -167,13 +165,13 @@ glue("rough_y6", f"{exceeding.sel(output='y6').item():.1%}", display=False)
 #   a counter-based generator {cite:p}`salmon2011`; hours are not looked up in a pool, because a pool has no rare hours.
 
 # %%
-order = np.random.default_rng(2).permutation(200)
-seed = np.arange(1, 201)
-together = study.simulator.simulate(inputs[:200], seed)
-shuffled = study.simulator.simulate(inputs[:200][order], seed[order])
+order = np.random.default_rng(2).permutation(50)
+seed = np.arange(1, 51)
+together = study.simulator.simulate(inputs[:50], seed)
+shuffled = study.simulator.simulate(inputs[:50][order], seed[order])
 alone = study.simulator.simulate(inputs[7:8], seed[7:8])
 study.claim(
-    "200 hours are bit-identical in another order",
+    "50 hours are bit-identical in another order",
     np.array_equal(together[order], shuffled),
 )
 study.claim(

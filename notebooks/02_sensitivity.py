@@ -117,7 +117,7 @@ def judge(sentence, measured, holds):
     verdicts.append((sentence, measured, bool(holds)))
 
 
-# %%
+# %% tags=["hide-input"]
 a1, a2 = sweeps.y.sel(input="X_a1"), sweeps.y.sel(input="X_a2")
 powers, loads, others = list(POWERS), list(LOADS), ["y2", "y3", "y5", "y6"]
 
@@ -162,7 +162,7 @@ judge(
     0 < falls < 1,
 )
 
-# %%
+# %% tags=["hide-input"]
 relative = largest(EPISTEMIC, OUTPUTS, span / span.sel(input="X_a1"))
 judge(
     "the epistemic inputs have considerably less effect than the aleatory",
@@ -188,7 +188,7 @@ judge(
     effect < 0.05,
 )
 
-# %%
+# %% tags=["hide-input"]
 turns = {
     name: turning_point(sweeps.level, mean.sel(input=name).values)
     for name in CONTROL

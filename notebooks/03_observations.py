@@ -174,20 +174,29 @@ figures.present(
 peak = peaks(observed).sel(output=list(THRESHOLDS))
 failures = int((peak > list(THRESHOLDS.values())).any("output").sum())
 study.claim(
-    "none of the 1,000 observed hours exceeds a threshold", failures == 0
+    f"none of the {observed.sizes['sample']:,} observed hours exceeds a threshold",
+    failures == 0,
 )
 upper = 3 / observed.sizes["sample"]
 rated = (observed.y.sel(output="y1").mean("time") > 3.349).mean().item()
 margin = (peak.max("sample") / list(THRESHOLDS.values())).max().item()
 
 # %% tags=["nbval-ignore-output", "hide-input"]
+glue("hours", f"{observed.sizes['sample']:,}", display=False)
+glue("points", len(points), display=False)
+glue(
+    "at_a_point",
+    f"{3 * len(points) / observed.sizes['sample']:.2f}",
+    display=False,
+)
 glue("rated_share", f"{rated:.0%}", display=False)
 glue("margin", f"{margin:.0%}", display=False)
 glue("zero_bound", f"{upper:.3f}", display=False)
 
 # %% [markdown]
-# No failure in a thousand hours says, by the rule of three and with 95 % confidence, that the probability of failure averaged
-# over the ten points is below {glue:text}`zero_bound`; of any one of them it says no more than 0.03. The largest peak
+# No failure in {glue:text}`hours` hours says, by the rule of three and with 95 % confidence, that the probability of failure
+# averaged over the {glue:text}`points` points is below {glue:text}`zero_bound`; of any one of them it says no more than
+# {glue:text}`at_a_point`. The largest peak
 # reached {glue:text}`margin` of its threshold. In {glue:text}`rated_share` of the hours $y_1$ rests at its upper limit, and
 # such an hour's power says nothing of $X_a$ beyond that; its loads must.
 #
@@ -296,6 +305,6 @@ study.claim("and is all but forgotten ten minutes on", abs(ours[10]) < 0.15)
 # %% [markdown]
 # ## In numbers
 #
-# A thousand hours at ten control points, none of them a failure, and {glue:text}`rated_share` of them at the upper limit of
+# {glue:text}`hours` hours at {glue:text}`points` control points, none of them a failure, and {glue:text}`rated_share` of them at the upper limit of
 # $y_1$. Between them stand two questions: what distribution $f_a$ made these hours, and which $X_e$ they
 # share.

@@ -50,20 +50,50 @@ def test_manifest_says_how_it_was_made(shelf, tmp_path):
     assert manifest["version"] == artifacts.__version__
 
 
+@pytest.fixture
+def keep(shelf):
+    """Keep what a made-up function of the package returns."""
+
+    def keep(value):
+        def made_up():
+            return value
+
+        made_up.__module__, made_up.__qualname__ = "flowcal.simulate.sensitivity", "made_up"
+        return shelf.keep("value", made_up)
+
+    return keep
+
+
 @pytest.mark.parametrize("value", [{"a": [1, 2.5, None, "x"], "b": {"c": True}}, [0.1, 0.2], 3.5, "text"])
-def test_json_values_are_kept(shelf, value, monkeypatch):
-    monkeypatch.setattr("flowcal.simulate.sensitivity.seed_sweep", lambda: value)
-    function = sys.modules["flowcal.simulate.sensitivity"].seed_sweep
-    function.__module__ = "flowcal.simulate.sensitivity"
-    assert shelf.keep("value", function) == value
+def test_json_values_are_kept(keep, value):
+    assert keep(value) == value
 
 
-def test_numpy_numbers_are_kept_as_plain_ones(shelf):
-    def function():
-        return {"n": np.int64(3), "x": np.array([1.0, 2.0])}
+def test_numpy_numbers_are_kept_as_plain_ones(keep):
+    assert keep({"n": np.int64(3), "x": np.array([1.0, 2.0])}) == {"n": 3, "x": [1.0, 2.0]}
 
-    function.__module__ = "flowcal.simulate.sensitivity"
-    assert shelf.keep("value", function) == {"n": 3, "x": [1.0, 2.0]}
+
+def test_datasets_are_kept_as_the_format_has_them(keep):
+    """What a file format changes (a list to an array, a byte order) does not make an artifact look damaged."""
+    value = xr.Dataset({"y": ("n", np.array([1.0, 2.0], ">f8"))}, attrs={"levels": [1, 2]})
+    assert np.array_equal(keep(value).y, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("value", [{"x": object()}, xr.Dataset({"y": ("n", np.array([object()]))})])
+def test_what_cannot_be_kept_is_refused(keep, value):
+    with pytest.raises(InputError, match="cannot be kept as"):
+        keep(value)
+
+
+@pytest.mark.parametrize("name", ["../out", "a.b", "chapter", "", "Upper", "a/b"])
+def test_refuses_names_that_are_none(shelf, name):
+    with pytest.raises(InputError, match="needed are lower-case letters, digits and underscores"):
+        shelf.keep(name, seed_sweep, simulator=WindFarm())
+
+
+def test_refuses_functions_without_a_name_of_their_own(shelf):
+    with pytest.raises(InputError, match="needed is one at the top of a module"):
+        shelf.keep("seeds", Counting().simulate, x=[], seed=[])
 
 
 def test_other_settings_make_it_anew(shelf):
@@ -111,7 +141,7 @@ def test_a_changed_simulator_changes_what_it_made():
     covered = artifacts._needed_modules("flowcal.simulate.windfarm")
     assert {"flowcal.simulate.windfarm", "flowcal.simulate.simulator", "flowcal.challenge"} <= covered
     assert "flowcal.report.figures" not in covered
-    assert artifacts._describe(WindFarm())["code"] == code_digest("flowcal.simulate.windfarm")
+    assert artifacts._modules_of({"a": [WindFarm()], "b": 1}) == {"flowcal.simulate.windfarm"}
 
 
 def test_damaged_artifact_is_made_anew(shelf, tmp_path):
@@ -145,6 +175,15 @@ def test_reading_what_is_not_there_names_the_chapter(shelf, tmp_path, spoil, sai
 def test_reading_what_other_code_made_is_refused(shelf, tmp_path, monkeypatch):
     shelf.keep("seeds", seed_sweep, simulator=WindFarm())
     monkeypatch.setattr(artifacts, "code_digest", lambda module: "changed")
+    with pytest.raises(ArtifactError, match="was made by other code than today's; run chapter 'first' again"):
+        Shelf(tmp_path, "second").read("first", "seeds")
+
+
+def test_reading_what_another_simulator_code_made_is_refused(shelf, tmp_path, monkeypatch):
+    shelf.keep("seeds", seed_sweep, simulator=WindFarm())
+    today = artifacts.code_digest
+    changed = {"flowcal.simulate.windfarm": "changed"}
+    monkeypatch.setattr(artifacts, "code_digest", lambda module: changed.get(module) or today(module))
     with pytest.raises(ArtifactError, match="was made by other code than today's; run chapter 'first' again"):
         Shelf(tmp_path, "second").read("first", "seeds")
 

@@ -23,6 +23,15 @@ PAGES = [
 ]
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
 
+# Backgrounds between a figure and the page that are not the page's own
+PAINTED_BEHIND = """() => {
+  const page = getComputedStyle(document.body).backgroundColor, painted = new Set();
+  for (const figure of document.querySelectorAll('.plotly-figure')) {
+    for (let e = figure; e !== document.body; e = e.parentElement) painted.add(getComputedStyle(e).backgroundColor);
+  }
+  return [...painted].filter(colour => colour !== page && colour !== 'rgba(0, 0, 0, 0)');
+}"""
+
 pytestmark = pytest.mark.skipif(not HTML.exists(), reason="the book has not been rendered; 'make book' renders it")
 
 
@@ -170,6 +179,7 @@ def test_pages_open_without_complaint(window, page, address):
             "getComputedStyle(document.body).color === document.querySelector('.js-plotly-plot').layout.font.color"
         )
         tab.wait_for_function(colours, timeout=10_000)
+        assert tab.evaluate(PAINTED_BEHIND) == []  # nothing but the page's own background
     assert complaints == []
 
 
@@ -182,6 +192,7 @@ def test_search_finds_a_word(browser, address):
 
 
 def test_figures_describe_themselves():
+    assert sum(figures_of(page) for page in PAGES) > 0
     for path in STAGED.glob("*.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", []):

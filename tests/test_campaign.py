@@ -1,10 +1,12 @@
 """Campaigns: the same result wherever they run, and nothing lost or run twice whatever happens."""
 
 import multiprocessing
+import os
 import signal
 import time
 
 import numpy as np
+import psutil
 import pytest
 from distributed import LocalCluster
 
@@ -156,6 +158,85 @@ def test_damaged_chunk_is_reported_and_run_again(tmp_path, design, expected, dam
         hours = run_campaign(simulator, *design, Runner(folder=tmp_path))
     assert simulator.seeds == list(range(151, 201))
     assert np.array_equal(hours.y, expected)
+
+
+def test_what_a_simulator_raises_concerns_its_chunk_alone(tmp_path, design):
+    class Diverging(Recording):
+        def simulate(self, x, seed):
+            if 120 in seed:
+                raise ValueError("solver diverged")
+            return super().simulate(x, seed)
+
+    simulator = Diverging()
+    with pytest.raises(CampaignIncomplete, match="1 of 10 chunks failed.*ValueError: solver diverged.*100 to 149"):
+        run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
+    assert len(simulator.seeds) == 450
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_costs_no_finished_chunk(tmp_path, design, stop):
+    class Interrupted(Recording):
+        def simulate(self, x, seed):
+            if 201 in seed:
+                raise stop
+            return super().simulate(x, seed)
+
+    first, second = Interrupted(), Recording()
+    with pytest.raises(stop):
+        run_campaign(first, *design, Runner(folder=tmp_path, chunk=50))
+    run_campaign(second, *design, Runner(folder=tmp_path, chunk=50))
+    assert first.seeds == list(range(1, 201))
+    assert second.seeds == list(range(201, 501))
+
+
+class Dying(WindFarm):
+    """Ends the process that runs it."""
+
+    def simulate(self, x, seed):
+        os._exit(1)
+
+
+def test_workers_that_die_are_reported(design):
+    with pytest.raises(CampaignError, match="the campaign stopped, and finished chunks are kept: BrokenProcessPool"):
+        run_campaign(Dying(), *design, Runner(workers=2, chunk=250))
+
+
+class Endless(WindFarm):
+    """Writes down which process runs it, and never returns."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def simulate(self, x, seed):
+        (self.folder / f"pid-{os.getpid()}").touch()
+        time.sleep(600)
+
+
+def endless_campaign(folder):
+    run_campaign(Endless(folder), np.full((2, 8), 0.5), [1, 2], Runner(workers=2, chunk=1))
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=endless_campaign, args=(tmp_path,))
+    process.start()
+    deadline = time.monotonic() + 60
+    while len(workers := list(tmp_path.glob("pid-*"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    alive = [int(path.name.removeprefix("pid-")) for path in workers]
+    while alive:
+        assert time.monotonic() < deadline, f"still alive: {alive}"
+        alive = [pid for pid in alive if is_alive(pid)]
+        time.sleep(0.05)
 
 
 def test_other_simulators_and_runs_have_other_stores(tmp_path, design):

@@ -44,6 +44,37 @@ def test_status_lists_every_chapter(in_project, capsys):
     assert {line.split()[1] for line in lines} <= {"fresh", "stale", "not"}
 
 
-def test_book_of_a_profile_that_was_not_run_is_refused(in_project, capsys, tmp_path):
-    assert main(["run", "unheard-of"]) == 1
-    assert "there is no chapter unheard-of" in capsys.readouterr().err
+def test_a_folder_to_write_to_has_to_be_there(tmp_path, runs, capsys):
+    write_runs(tmp_path / "input.txt", runs[0][:5], runs[1][:5])
+    assert main(["simulate", str(tmp_path / "input.txt"), "--output", str(tmp_path / "absent" / "y.csv")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["book", "publish", "pair"])
+def test_chapters_that_were_not_run_are_not_rendered(verb, tmp_path, monkeypatch, capsys):
+    for part in ("book/_static", "notebooks"):
+        (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "_config.yml").touch()
+    (tmp_path / "_toc.yml").write_text("chapters:\n  - file: notebooks/01_first\n")
+    (tmp_path / "notebooks" / "01_first.py").write_text("# %%\n1 + 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert main([verb]) == 1
+    assert "chapter 'first' has not been run; run 'flowcal run --profile quick' first" in capsys.readouterr().err
+
+
+def test_chapters_that_are_not_published_are_not_rendered(tmp_path, monkeypatch, capsys):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_config.yml").touch()
+    (tmp_path / "_toc.yml").write_text("chapters:\n  - file: notebooks/01_first\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["book", "--published"]) == 1
+    assert "01_first.ipynb is missing; 'make full' makes the chapters" in capsys.readouterr().err
+
+
+def test_scores_are_of_every_published_entry(in_project, capsys):
+    before = (in_project / "book" / "published" / "scores.json").read_text()
+    assert main(["score"]) == 0
+    assert (in_project / "book" / "published" / "scores.json").read_text() == before
+    printed = capsys.readouterr().out
+    assert "Wang et al.: E holds the true X_e; volume 7.5e-03" in printed
+    assert "Roy Sarkar et al.: E misses the true X_e; volume 1.6e-07" in printed

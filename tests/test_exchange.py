@@ -55,6 +55,7 @@ def test_output_of_the_organisers_is_read(check_data):
     ("spoil", "error", "said", "first_bad"),
     [
         (lambda rows: rows[:150], ShortTableError, "has 150 rows; needed are 180, 60 for each of 3 runs", 2),
+        (lambda rows: [*rows[:150], rows[150][:20]], ShortTableError, "has 150 rows", 2),
         (lambda rows: [], TableError, "is empty", 0),
         (lambda rows: [*rows, rows[-1]], TableError, "more than the 180 rows", 0),
         (lambda rows: [",".join(row.split(",")[1:]) for row in rows], TableError, "6 columns; needed are 7", 0),
@@ -72,6 +73,11 @@ def test_output_that_does_not_fit_is_refused(tmp_path, hours, spoil, error, said
     with pytest.raises(error, match=said) as caught:
         read_output(path, 3)
     assert caught.value.first_bad == first_bad
+
+
+def test_a_folder_that_is_not_there_is_reported(tmp_path, hours):
+    with pytest.raises(InputError, match="cannot be written: No such file"):
+        write_output(tmp_path / "absent" / "Y_out.csv", hours)
 
 
 def test_runs_that_do_not_fit_are_refused(tmp_path):

@@ -91,6 +91,7 @@ def test_identity_follows_the_program(program):
         ("os.kill(os.getpid(), 9)", ProgramFailed, "exit code -9; it said: nothing", range(4)),
         ("sys.exit(0)", OutputMissing, "left no Y_out.csv", range(4)),
         ("rows = rows[:150]", OutputShort, "150 rows; needed are 240", range(2, 4)),
+        ("rows = rows[:150] + ['1,1,1,1']", OutputShort, "150 rows; needed are 240", range(2, 4)),
         ("rows = rows[:10]", OutputShort, "10 rows; needed are 240", range(4)),
         ("rows = []", OutputMalformed, "is empty", range(4)),
         ("rows = rows + rows[:60]", OutputMalformed, "more than the 240 rows", range(4)),
@@ -130,6 +131,12 @@ def test_a_program_that_cannot_start_is_reported(tmp_path, runs):
     path.chmod(0o755)
     with pytest.raises(ProgramFailed, match="could not be started"):
         Executable(path).simulate(runs[0][:1], runs[1][:1])
+
+
+def test_arguments_that_are_files_are_found_from_the_private_folder(program, runs, monkeypatch):
+    path = program("")
+    monkeypatch.chdir(path.parent)
+    assert Executable([sys.executable, "model"]).simulate(runs[0][:2], runs[1][:2]).shape == (2, 60, 6)
 
 
 def test_refuses_what_is_no_program(tmp_path):

@@ -50,6 +50,19 @@ def test_levels_are_denser_where_responses_vary():
     assert ((offsets > 0.15) & (offsets < 0.45)).mean() > 0.8
 
 
+@pytest.mark.parametrize(
+    ("levels", "response", "count"),
+    [
+        (LEVELS, np.full((11, 1), np.nan), 10),
+        (LEVELS, valley(0.5)[:, None], 0),
+        (0.2 + 0.6 * LEVELS, valley(0.5)[:, None], 10),
+    ],
+)
+def test_refuses_what_has_no_levels(levels, response, count):
+    with pytest.raises(InputError, match="needed are levels from 0 to 1, a count from 1 up, and finite responses"):
+        choose_levels(levels, response, count)
+
+
 def test_pairing_uses_every_level_once():
     levels = [LEVELS[:10], LEVELS[:10] ** 2, LEVELS[1:]]
     points = pair_levels(levels, np.random.default_rng(1))

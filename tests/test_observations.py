@@ -44,7 +44,15 @@ def test_hours_do_not_depend_on_what_was_asked_before():
     assert not np.array_equal(first.observe(TABLE_1[0]).y, first.observe(TABLE_1[1]).y)
 
 
-@pytest.mark.parametrize("point", [(0.5, 0.5), (0.5, 0.5, 1.01), (0.5, np.nan, 0.5), "abc", 0.5])
+def test_what_was_shown_cannot_be_changed_from_outside():
+    system = RealSystem()
+    before = system.observe(BASELINE).copy(deep=True)
+    system.observe(BASELINE).y.values[:] = 0
+    assert system.observe(BASELINE).identical(before)
+    assert RealSystem().observe((-0.0, 0.5, 0.5)).identical(RealSystem().observe((0.0, 0.5, 0.5)))
+
+
+@pytest.mark.parametrize("point", [(0.5, 0.5), (0.5, 0.5, 1.01), (0.5, np.nan, 0.5), "abc", "010", 0.5])
 def test_control_points_that_do_not_fit_are_refused(point):
     system = RealSystem()
     with pytest.raises(InputError, match=r"needed are 3 numbers in \[0, 1\]: X_c1, X_c2, X_c3"):
@@ -104,6 +112,14 @@ def test_a_wrong_file_is_not_taken(server, cache):
     assert organisers_file() is None
 
 
+def test_another_file_in_its_place_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWCAL_DATA", str(tmp_path))
+    assert organisers_file() is None
+    (tmp_path / "Y_out_example.csv").write_text("something else")
+    with pytest.raises(FetchFailed, match="is not the organisers' file"):
+        organisers_file()
+
+
 def test_a_server_without_the_file_is_reported(server, cache):
     with pytest.raises(FetchFailed, match="could not be fetched from http://127.0.0.1.*404.*FLOWCAL_DATA"):
         fetch_organisers_file()
@@ -128,6 +144,7 @@ def test_a_folder_of_hours_is_read(folder, runs):
 
 def test_identity_of_a_folder_follows_its_files(folder):
     before = Source(str(folder)).identity
+    (folder / "notes.txt").write_text("no part of it")
     assert Source(str(folder)).identity == before
     (folder / "second.csv").write_text("other")
     assert Source(str(folder)).identity != before

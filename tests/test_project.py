@@ -124,6 +124,22 @@ def test_chapters_take_every_setting(path):
         assert f"\n{setting}\n" in text
 
 
+def test_no_text_has_a_gap_to_fill():
+    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "book").glob("*.md"), *CHAPTERS):
+        assert not re.search(r"@[A-Z]{3,}@|TODO|FIXME|XXX", path.read_text()), path
+
+
+def test_published_chapters_name_no_folder_of_a_machine():
+    for path in (ROOT / "book" / "published").iterdir():
+        assert not re.search(r"/(home|root|work|tmp|Users)/", path.read_text()), path
+
+
+def test_published_chapters_are_all_chapters():
+    assert [path.stem for path in sorted((ROOT / "book" / "published").glob("*.ipynb"))] == [
+        path.stem for path in CHAPTERS
+    ]
+
+
 def test_the_book_lists_every_chapter():
     toc = (ROOT / "_toc.yml").read_text()
     assert re.findall(r"notebooks/(\S+)", toc) == [path.stem for path in CHAPTERS]

@@ -89,6 +89,13 @@ def test_chapters_run_in_order_and_stay_fresh(project, capsys):
     assert (project / "artifacts/quick/first/chapter.json").stat().st_mtime_ns == before
 
 
+def test_progress_bars_are_not_kept(project):
+    first = project / "notebooks" / "01_first.py"
+    first.write_text(FIRST + "\n# %%\nimport sys\n\nprint('working', file=sys.stderr)\n")
+    run_chapters(["first"], Settings())
+    assert "working" not in (project / "artifacts/quick/first/chapter.ipynb").read_text().replace("print('working'", "")
+
+
 def test_a_changed_chapter_makes_the_later_ones_stale(project):
     run_chapters([], Settings())
     source = project / "notebooks" / "02_second.py"
@@ -97,6 +104,27 @@ def test_a_changed_chapter_makes_the_later_ones_stale(project):
     first = project / "notebooks" / "01_first.py"
     first.write_text(first.read_text() + "\n# %%\nprint('more')\n")
     assert states() == ["stale", "stale"]
+
+
+def test_an_execution_that_is_gone_is_made_again(project):
+    run_chapters(["first"], Settings())
+    (project / "artifacts/quick/first/chapter.ipynb").unlink()
+    assert states() == ["not run", "not run"]
+
+
+def test_data_that_comes_to_hand_makes_chapters_stale(project, monkeypatch, check_data):
+    monkeypatch.setenv("FLOWCAL_DATA", str(project / "nothing"))
+    before = chapters._keys(Settings())
+    monkeypatch.setenv("FLOWCAL_DATA", str(check_data))
+    assert chapters._keys(Settings()) != before
+
+
+def test_running_on_stale_chapters_is_said(project, capsys):
+    run_chapters([], Settings())
+    first = project / "notebooks" / "01_first.py"
+    first.write_text(first.read_text() + "\n# %%\nprint('more')\n")
+    run_chapters(["second"], Settings())
+    assert "note: first are stale" in capsys.readouterr().out
 
 
 def test_a_failing_chapter_shows_its_cell_and_keeps_the_rest(project):
@@ -142,6 +170,9 @@ def test_where_runs_happen_does_not_make_chapters_stale(project):
 def test_paths_hold_from_the_notebooks_folder(project, program):
     resolved = Settings(simulator="executable:model", observations="organisers").resolved()
     assert resolved.simulator == f"executable:{project / 'model'}"
+    assert (
+        Settings(simulator="executable:model --fast").resolved().simulator == f"executable:{project / 'model'} --fast"
+    )
     assert resolved.observations == "organisers"
     assert Settings(observations="hours").resolved().observations == str(project / "hours")
 

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -66,9 +67,16 @@ class Shelf:
         Dataset or any JSON value
             What the function returned, as read back from its file.
         """
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "chapter":
+            raise InputError(
+                f"name is {name!r}; needed are lower-case letters, digits and underscores, but not 'chapter'."
+            )
+        if "." in function.__qualname__ or function.__name__ == "<lambda>":
+            raise InputError(f"function is {function.__qualname__}; needed is one at the top of a module.")
+        modules = {function.__module__, *_modules_of(settings)}
         recipe = {
             "function": f"{function.__module__}.{function.__qualname__}",
-            "code": code_digest(function.__module__),
+            "code": {module: code_digest(module) for module in sorted(modules)},
             "settings": _describe(settings),
             "made_from": dict(self._made_from),
         }
@@ -99,9 +107,8 @@ class Shelf:
         return value
 
     def _check_fresh(self, chapter: str, name: str) -> None:
-        manifest = _read_manifest(self._root / chapter / name) or {}
-        module = manifest["function"].rpartition(".")[0]
-        if manifest["code"] != code_digest(module):
+        manifest = _read_manifest(self._root / chapter / name)
+        if manifest is None or manifest["code"] != {module: _digest_now(module) for module in manifest["code"]}:
             raise ArtifactError(f"{chapter}/{name} was made by other code than today's; run chapter {chapter!r} again.")
         for source, was in manifest["made_from"].items():
             now = _read_manifest(self._root / source)
@@ -130,14 +137,16 @@ def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any],
     wall_time = time.perf_counter() - start
     kind = "dataset" if isinstance(value, xr.Dataset) else "json"
     draft = path.with_suffix(".partial")
-    if kind == "dataset":
-        value.to_netcdf(draft, engine="h5netcdf")
-    else:
-        text = json.dumps(value, indent=1, default=_plain)
-        draft.write_text(text)
-        value = json.loads(text)  # as it will be read
+    try:
+        if kind == "dataset":
+            value.to_netcdf(draft, engine="h5netcdf")
+        else:
+            draft.write_text(json.dumps(value, indent=1, default=_plain))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"what {recipe['function']} returned cannot be kept as {kind}: {error}.") from error
+    as_read = _load(draft, kind)  # a file format may keep a list as an array, say
     os.replace(draft, _file(path, kind))
-    kept = {"version": __version__, "kind": kind, "digest": digest(value), "wall_time_s": round(wall_time, 3)}
+    kept = {"version": __version__, "kind": kind, "digest": digest(as_read), "wall_time_s": round(wall_time, 3)}
     draft.write_text(json.dumps(recipe | kept, indent=1))
     os.replace(draft, _manifest(path))
 
@@ -147,16 +156,17 @@ def _read(path: Path) -> Any:
     manifest = _read_manifest(path)
     if manifest is None:
         raise ArtifactError(f"{chapter}/{name} is missing; run chapter {chapter!r} first.")
-    file = _file(path, manifest["kind"])
     try:
-        value = (
-            xr.load_dataset(file, engine="h5netcdf") if manifest["kind"] == "dataset" else json.loads(file.read_text())
-        )
+        value = _load(_file(path, manifest["kind"]), manifest["kind"])
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{chapter}/{name} cannot be read ({error}); run chapter {chapter!r} again.") from error
     if digest(value) != manifest["digest"]:
         raise ArtifactError(f"{chapter}/{name} has been changed on disk; run chapter {chapter!r} again.")
     return value
+
+
+def _load(file: Path, kind: str) -> Any:
+    return xr.load_dataset(file, engine="h5netcdf") if kind == "dataset" else json.loads(file.read_text())
 
 
 def _manifest(path: Path) -> Path:
@@ -183,7 +193,11 @@ def _describe(value: Any) -> Any:
         variables = {
             str(name): [list(v.dims), _describe(v.values), _describe(v.attrs)] for name, v in value.variables.items()
         }
-        return {"variables": variables, "attributes": _describe(value.attrs)}
+        return {
+            "variables": variables,
+            "coordinates": sorted(map(str, value.coords)),
+            "attributes": _describe(value.attrs),
+        }
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return {"dtype": value.dtype.str, "shape": list(value.shape), "sha256": content}
@@ -196,7 +210,7 @@ def _describe(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if hasattr(value, "identity"):
-        return {"identity": value.identity, "code": _code_of(value)} if value.identity else {}
+        return {"identity": value.identity}
     raise InputError(
         f"a setting is of type {type(value).__name__}; needed are numbers, text, arrays, datasets, sequences or "
         "mappings of these, or an object with a property identity."
@@ -210,9 +224,22 @@ def _plain(value: Any) -> Any:
     raise InputError(f"a {type(value).__name__} cannot be kept as JSON; needed are numbers, text, lists and mappings.")
 
 
-def _code_of(value: Any) -> str:
+def _modules_of(value: Any) -> set[str]:
+    """The package's modules that the objects among the settings come from: their code decides too."""
+    if isinstance(value, Mapping):
+        return set().union(*map(_modules_of, value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*map(_modules_of, value))
     module = type(value).__module__
-    return code_digest(module) if module.split(".")[0] == PACKAGE else ""
+    return {module} if getattr(value, "identity", None) and module.split(".")[0] == PACKAGE else set()
+
+
+def _digest_now(module: str) -> str | None:
+    """The digest of a module's code, or None where there is no such module any more."""
+    try:
+        return code_digest(module)
+    except InputError:
+        return None
 
 
 def _needed_modules(module: str) -> set[str]:

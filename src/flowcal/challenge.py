@@ -17,6 +17,7 @@ from types import MappingProxyType
 __all__ = [
     "ALEATORY",
     "BASELINE",
+    "BOUNDS",
     "CONTROL",
     "EPISTEMIC",
     "INPUTS",
@@ -43,6 +44,9 @@ EPISTEMIC = ("X_e1", "X_e2", "X_e3")
 CONTROL = ("X_c1", "X_c2", "X_c3")
 INPUTS = ALEATORY + EPISTEMIC + CONTROL
 """The eight inputs in the order every simulator takes them, each standardised to [0, 1]."""
+
+BOUNDS = (0.0, 1.0)
+"""Smallest and largest value of every input."""
 
 SEED_MAX = 2**31 - 1
 """The ninth number of a run is its random seed, an integer in [1, SEED_MAX]."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +24,20 @@ from traitlets.config import Config
 
 from flowcal import __version__
 from flowcal.errors import FlowcalError, InputError
+from flowcal.simulate.observations import organisers_file
 from flowcal.study import Study, find_root
 
-__all__ = ["Chapter", "ChapterFailed", "Settings", "find_chapters", "run_chapters", "select_chapters", "state_of"]
+__all__ = [
+    "Chapter",
+    "ChapterFailed",
+    "ChapterStale",
+    "Settings",
+    "executed_notebook",
+    "find_chapters",
+    "run_chapters",
+    "select_chapters",
+    "state_of",
+]
 
 # Talk to the kernel through private files where the system can, not through ports that others on it may reach.
 KERNEL = Config({"KernelManager": {"transport": "ipc" if os.name == "posix" else "tcp"}})
@@ -34,6 +46,10 @@ IGNORED_OUTPUT = "nbval-ignore-output"
 
 class ChapterFailed(FlowcalError):
     """A chapter stopped with an error; the message shows its cell and where the partial notebook lies."""
+
+
+class ChapterStale(FlowcalError):
+    """A chapter's execution is missing, or older than what it is made from."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,9 @@ class Settings:
     def resolved(self) -> "Settings":
         """The same settings with paths that hold from every working folder."""
         kind, colon, path = self.simulator.partition(":")
-        simulator = f"{kind}:{Path(path).absolute()}" if colon else self.simulator
+        parts = [path] if Path(path).exists() else shlex.split(path)
+        command = shlex.join(str(Path(part).absolute()) if Path(part).is_file() else part for part in parts)
+        simulator = f"{kind}:{command}" if colon else self.simulator
         named = self.observations in ("embedded", "organisers")
         observations = self.observations if named else str(Path(self.observations).absolute())
         return Settings(self.profile, simulator, observations, self.scheduler)
@@ -96,11 +114,21 @@ def select_chapters(names: Sequence[str]) -> list[Chapter]:
 
 def state_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
     """State of a chapter: 'state' is 'fresh', 'stale' or 'not run'; with 'wall_time_s' and 'finished' where run."""
-    manifest = _read_manifest(chapter, settings.folder())
-    if manifest is None:
+    folder = settings.folder()
+    manifest = _read_manifest(chapter, folder)
+    if manifest is None or not chapter.executed(folder).exists():
         return {"state": "not run"}
     fresh = manifest["key"] == _keys(settings)[chapter.name]
     return manifest | {"state": "fresh" if fresh else "stale"}
+
+
+def executed_notebook(chapter: Chapter, settings: Settings) -> Path:
+    """The executed form of a chapter that is fresh, or a `ChapterStale` that says what to run."""
+    state = state_of(chapter, settings)["state"]
+    if state != "fresh":
+        what = "has not been run" if state == "not run" else "is stale"
+        raise ChapterStale(f"chapter {chapter.name!r} {what}; run 'flowcal run --profile {settings.profile}' first.")
+    return chapter.executed(settings.folder())
 
 
 def run_chapters(names: Sequence[str], settings: Settings) -> None:
@@ -124,6 +152,11 @@ def run_chapters(names: Sequence[str], settings: Settings) -> None:
     chosen = select_chapters(names) or [c for c in find_chapters() if state_of(c, settings)["state"] != "fresh"]
     if not chosen:
         print("all chapters are fresh")
+    stale = [c.name for c in find_chapters() if c not in chosen and state_of(c, settings)["state"] == "stale"]
+    if stale:
+        print(
+            f"note: {', '.join(stale)} are stale, and what is run now reads what they have made; 'flowcal run' runs all"
+        )
     for position, chapter in enumerate(chosen, 1):
         tqdm.write(f"chapter {position} of {len(chosen)}: {chapter.name}")
         _run(chapter, settings, folder)
@@ -176,9 +209,11 @@ def read_source(chapter: Chapter) -> nbformat.NotebookNode:
 
 
 def _tidied(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without papermill's own records, and with the injected parameters out of the reader's sight."""
+    """Without papermill's own records and progress bars, and with the injected parameters out of the reader's sight."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         cell.metadata = {"tags": cell.metadata.get("tags", [])}
         if "injected-parameters" in cell.metadata["tags"]:
             cell.metadata["tags"].append("remove-input")
@@ -186,11 +221,12 @@ def _tidied(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _keys(settings: Settings) -> dict[str, str]:
-    """What each chapter's result depends on: its own text, every text before it, the settings and the package."""
+    """What each chapter's result depends on: its text and those before it, settings, code, pins, and data at hand."""
     decisive = vars(settings.resolved()) | {"scheduler": None}  # where runs happen changes no result
     running = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        running.update(path.read_bytes())
+    running.update(str(organisers_file()).encode())
+    for path in (*sorted(Path(__file__).parent.rglob("*.py")), find_root() / "requirements.txt"):
+        running.update(path.read_bytes() if path.exists() else b"")
     keys = {}
     for chapter in find_chapters():
         running.update(chapter.source.read_bytes())

@@ -1,6 +1,7 @@
 """The study as a chapter sees it: a profile, a simulator, observations, and a shelf for what the chapter makes."""
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,12 +123,12 @@ class Study:
 
 
 def make_simulator(name: str) -> Simulator:
-    """The simulator that a command line names: ``windfarm`` or ``executable:PATH``."""
+    """The simulator that a command line names: ``windfarm``, or ``executable:PATH`` with arguments if it takes any."""
     kind, _, path = name.partition(":")
     if name == "windfarm":
         return WindFarm()
     if kind == "executable" and path:
-        return Executable(path)
+        return Executable(path if Path(path).exists() else shlex.split(path))
     raise InputError(f"simulator is {name!r}; needed is 'windfarm' or 'executable:PATH'.")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import plotly
 
-from flowcal.chapters import Chapter, Settings, find_chapters
+from flowcal.chapters import Chapter, Settings, executed_notebook, find_chapters
 from flowcal.errors import FlowcalError
 from flowcal.study import find_root
 
@@ -37,7 +37,9 @@ def build_book(settings: Settings | None) -> Path:
     Raises
     ------
     BookError
-        If a chapter has not been run, or jupyter-book finds anything to warn of.
+        If jupyter-book finds anything to warn of.
+    ChapterStale
+        If a chapter's execution is missing or out of date.
     """
     root = find_root()
     source = _stage(root, settings)
@@ -53,7 +55,7 @@ def build_book(settings: Settings | None) -> Path:
 def publish(settings: Settings) -> None:
     """Keep the executed chapters of these settings in the repository, in `book/published`."""
     for chapter in find_chapters():
-        _copy(_executed(chapter, settings), _published(chapter))
+        _copy(executed_notebook(chapter, settings), _published(chapter))
 
 
 def _stage(root: Path, settings: Settings | None) -> Path:
@@ -64,7 +66,7 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     for name in ("_config.yml", "_toc.yml"):
         _copy(root / name, source / name)
     for chapter in find_chapters():
-        executed = _executed(chapter, settings) if settings else _published(chapter)
+        executed = executed_notebook(chapter, settings) if settings else _published(chapter)
         _copy(executed, source / "notebooks" / f"{chapter.source.stem}.ipynb")
     for script in (
         Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
@@ -72,13 +74,6 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     ):
         _copy(script, source / "book" / "_static" / script.name)
     return source
-
-
-def _executed(chapter: Chapter, settings: Settings) -> Path:
-    path = chapter.executed(settings.folder())
-    if not path.exists():
-        raise BookError(f"chapter {chapter.name!r} has not been run; run 'flowcal run --profile {settings.profile}'.")
-    return path
 
 
 def _published(chapter: Chapter) -> Path:

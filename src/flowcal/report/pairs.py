@@ -4,16 +4,16 @@ from pathlib import Path
 
 import nbformat
 
-from flowcal.chapters import IGNORED_OUTPUT, Chapter, Settings, find_chapters, read_source
+from flowcal.chapters import IGNORED_OUTPUT, Chapter, Settings, executed_notebook, find_chapters, read_source
 
 __all__ = ["store_outputs"]
 
 
 def store_outputs() -> None:
     """Bring every `notebooks/*.ipynb` in step with its text and with its latest execution at the quick profile."""
-    folder = Settings().folder()
     for chapter in find_chapters():
-        nbformat.write(paired_notebook(chapter, chapter.executed(folder)), chapter.source.with_suffix(".ipynb"))
+        executed = executed_notebook(chapter, Settings())
+        nbformat.write(paired_notebook(chapter, executed), chapter.source.with_suffix(".ipynb"))
 
 
 def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:

@@ -7,6 +7,8 @@ not there yet. Neither chunks nor workers change a result: a simulator's row kno
 
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -134,33 +136,44 @@ def campaign_path(folder: Path, simulator: Simulator, x: NDArray[np.float64], se
 def _run_missing(simulator: Simulator, results: Results, runner: Runner) -> None:
     """Run the chunks that are not finished, few enough at a time for any number to fit in memory."""
     total = -(-len(results.x) // results.chunk)
-    done = set(results.finished())
-    todo = (index for index in range(total) if index not in done)
-    failures: list[SimulationError] = []
-    progress = tqdm(total=len(results.x), initial=_count(done, results), desc="simulating", unit="run", delay=2)
+    finished = set(results.finished())
+    todo = (index for index in range(total) if index not in finished)
+    failures: dict[int, SimulationError] = {}
+    progress = tqdm(total=len(results.x), initial=_count(finished, results), desc="simulating", unit="run", delay=2)
     with progress, _executor(runner) as (executor, width):
         running: dict[Future, int] = {}
         while True:
-            for index in islice(todo, 2 * width - len(running)):
+            for index in islice(todo, width - len(running)):
                 rows = rows_of(index, results.chunk)
                 running[executor.submit(_simulate, simulator, results.x[rows], results.seed[rows])] = index
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                index = running.pop(future)
-                try:
+            ended = {future: running.pop(future) for future in wait(running, return_when=FIRST_COMPLETED).done}
+            for future, index in sorted(ended.items(), key=lambda item: item[0].exception() is not None):
+                error = future.exception()
+                if error is None:
                     results.put(index, future.result())
-                except SimulationError as error:
-                    failures.append(error.shifted(index * results.chunk))
+                elif isinstance(error, SimulationError):
+                    failures[index] = error.shifted(index * results.chunk)
+                else:
+                    raise CampaignError(
+                        f"the campaign stopped, and finished chunks are kept: {type(error).__name__}, {error}. With "
+                        "workers, a script has to start the campaign under `if __name__ == '__main__':`, and its "
+                        "simulator has to be importable."
+                    ) from error
                 progress.update(_count([index], results))
     if failures:
-        failures.sort(key=lambda failure: failure.rows[0])
-        raise CampaignIncomplete(failures, total)
+        raise CampaignIncomplete([failures[index] for index in sorted(failures)], total)
 
 
 def _simulate(simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int64]) -> NDArray[np.float64]:
     """One chunk, refused unless it is what a simulator has to return."""
-    y = np.asarray(simulator.simulate(x, seed))
+    try:
+        y = np.asarray(simulator.simulate(x, seed))
+    except SimulationError:
+        raise
+    except Exception as error:  # whatever a simulator of the user's may raise concerns this chunk alone
+        raise SimulationError(f"{type(error).__name__}: {error}", np.arange(len(x))) from error
     if y.shape != (len(x), *HOUR):
         raise SimulationError(f"the simulator returned shape {y.shape}; needed is {(len(x), *HOUR)}", np.arange(len(x)))
     bad = np.flatnonzero(~np.isfinite(y).all(axis=(1, 2)))
@@ -171,7 +184,7 @@ def _simulate(simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int
 
 @contextmanager
 def _executor(runner: Runner) -> Iterator[tuple[Executor, int]]:
-    """An executor and how many chunks it runs at once."""
+    """An executor, and how many chunks to have under way."""
     if runner.scheduler is not None:
         from distributed import Client  # a second to import, needed on clusters only
 
@@ -180,15 +193,26 @@ def _executor(runner: Runner) -> Iterator[tuple[Executor, int]]:
         except (OSError, ValueError) as error:
             raise CampaignError(f"no Dask scheduler answers at {runner.scheduler!r}: {error}") from error
         with client:
-            yield client.get_executor(pure=False), max(1, sum(client.nthreads().values()))
+            yield client.get_executor(pure=False), 2 * max(1, sum(client.nthreads().values()))
     elif runner.workers > 1:
-        with ProcessPoolExecutor(runner.workers, multiprocessing.get_context("spawn")) as pool:
+        spawning = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(runner.workers, spawning, initializer=_end_with_parent) as pool:
             try:
-                yield pool, runner.workers
+                yield pool, 2 * runner.workers
             finally:
                 pool.shutdown(cancel_futures=True)
     else:
         yield _Here(), 1
+
+
+def _end_with_parent() -> None:
+    """Let a worker end as soon as the process that started it is gone, killed or not."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _Here(Executor):

@@ -125,9 +125,12 @@ def read_observed_hours(path: Path, hours: int | None = None) -> NDArray[np.floa
 
 def _write(path: Path, numbers: NDArray[np.float64], last: NDArray[np.int64]) -> None:
     """Rows of numbers, each in the fewest digits that read back unchanged, and a whole number at the end of each."""
-    with path.open("w", encoding="ascii") as file:
-        for row, whole in zip(numbers, last.tolist(), strict=True):
-            file.write(f"{','.join(map(repr, row.tolist()))},{whole}\n")
+    try:
+        with path.open("w", encoding="ascii") as file:
+            for row, whole in zip(numbers, last.tolist(), strict=True):
+                file.write(f"{','.join(map(repr, row.tolist()))},{whole}\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _opened(path: Path) -> TextIO:
@@ -139,21 +142,40 @@ def _opened(path: Path) -> TextIO:
 
 def _read_numbers(path: Path, columns: int, most_rows: int, header: int = 0) -> NDArray[np.float64]:
     """A table of numbers, refused before it is read where it is larger than `most_rows` can be."""
-    with _opened(path) as file:
-        size = path.stat().st_size
-        if size > (most_rows + 1) * columns * BYTES_PER_NUMBER:
-            raise TableError(f"{path.name} has {size} bytes, more than {most_rows} rows of {columns} numbers take.")
-        if size == 0:
-            raise TableError(f"{path.name} is empty.")
-        try:
-            table = np.loadtxt(file, delimiter=",", ndmin=2, comments=None, skiprows=header, max_rows=most_rows + 1)
-        except ValueError as error:
-            raise TableError(f"{path.name} is not a table of {columns} numbers a row: {error}.") from error
+    size = _size(path)
+    if size > (most_rows + 1) * columns * BYTES_PER_NUMBER:
+        raise TableError(f"{path.name} has {size} bytes, more than {most_rows} rows of {columns} numbers take.")
+    if size == 0:
+        raise TableError(f"{path.name} is empty.")
+    try:
+        table = _load(path, header, most_rows + 1)
+    except ValueError as error:
+        raise TableError(f"{path.name} is not a table of {columns} numbers a row: {error}.") from error
     if len(table) and table.shape[1] != columns:
         raise TableError(f"{path.name} has {table.shape[1]} columns; needed are {columns}.")
     if len(table) > most_rows:
         raise TableError(f"{path.name} has more than the {most_rows} rows it may have.")
     return table
+
+
+def _load(path: Path, header: int, rows: int) -> NDArray[np.float64]:
+    """At most so many rows, without a last line that the writer did not finish; raises ValueError."""
+    options = {"delimiter": ",", "ndmin": 2, "comments": None, "skiprows": header}
+    try:
+        return np.loadtxt(path, max_rows=rows, encoding="utf-8", **options)
+    except ValueError:
+        with path.open("rb") as file:
+            finished = sum(line.endswith(b"\n") for line in file) - header
+        if not 0 < finished < rows:
+            raise
+        return np.loadtxt(path, max_rows=finished, encoding="utf-8", **options)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _split_runs(table: NDArray[np.float64], path: Path) -> NDArray[np.float64]:

@@ -88,7 +88,8 @@ class Executable:
             )
         if not time_limit > 0:
             raise InputError(f"time_limit is {time_limit}; needed are seconds above 0.")
-        self._command = [str(Path(found).absolute()), *arguments]
+        files = [str(Path(part).absolute()) if Path(part).is_file() else part for part in arguments]
+        self._command = [str(Path(found).absolute()), *files]  # the program runs in another folder
         self._time_limit = time_limit
 
     @cached_property

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats.qmc import LatinHypercube
 
+from flowcal.challenge import BOUNDS
 from flowcal.errors import InputError
 
 __all__ = ["choose_levels", "pair_levels", "turning_point"]
@@ -61,10 +62,15 @@ def choose_levels(levels: ArrayLike, response: ArrayLike, count: int) -> Array:
         Rising levels in (0, 1). Without a turning point they are spread evenly, as [1]_ does for X_c3.
     """
     levels, response = np.asarray(levels, float), np.asarray(response, float)
-    if levels.ndim != 1 or response.shape[:1] != levels.shape or (np.diff(levels) <= 0).any():
+    if levels.ndim != 1 or response.shape[:1] != levels.shape or not (np.diff(levels) > 0).all():
         raise InputError(
             f"levels have shape {levels.shape} and response {response.shape}; needed are k rising levels and a row of "
             "responses for each."
+        )
+    if not np.isfinite(response).all() or (levels[0], levels[-1]) != BOUNDS or count < 1:
+        raise InputError(
+            f"levels run from {levels[0]} to {levels[-1]}, count is {count}, and {(~np.isfinite(response)).sum()} "
+            "responses are not finite; needed are levels from 0 to 1, a count from 1 up, and finite responses."
         )
     turn = turning_point(levels, response)
     if turn is None:

@@ -63,13 +63,13 @@ class Source:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What decides the hours: the name, and for a folder one SHA-256 over its files."""
+        """What decides the hours: the name, and for a folder one SHA-256 over its index and the files that it names."""
         if self.name in ("embedded", "organisers"):
             return {"observations": self.name}
-        digest = hashlib.sha256()
-        for path in sorted(Path(self.name).iterdir()):
-            digest.update(path.name.encode() + path.read_bytes() if path.is_file() else b"")
-        return {"observations": "folder", "sha256": digest.hexdigest()}
+        folder = Path(self.name)
+        named = [name for name, _ in _read_index(folder / INDEX_FILE)]
+        digests = [hashlib.sha256(_bytes_of(folder / name)).hexdigest() for name in (INDEX_FILE, *named)]
+        return {"observations": "folder", "sha256": hashlib.sha256("".join(digests).encode()).hexdigest()}
 
 
 def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1) -> xr.Dataset:
@@ -95,8 +95,16 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
 
 
 def organisers_file() -> Path | None:
-    """The organisers' example hours on this machine, or None where they have not been fetched."""
+    """The organisers' example hours on this machine, or None where they have not been fetched.
+
+    Raises
+    ------
+    FetchFailed
+        If the file that stands in their place is another.
+    """
     path = Path(_organisers_files().abspath) / ORGANISERS_FILE
+    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != ORGANISERS_SHA256:
+        raise FetchFailed(f"{path} is not the organisers' file: its SHA-256 is not {ORGANISERS_SHA256}; delete it.")
     return path if path.exists() else None
 
 
@@ -151,6 +159,13 @@ def _organisers_files() -> "pooch.Pooch":
         registry={ORGANISERS_FILE: f"sha256:{ORGANISERS_SHA256}"},
         env="FLOWCAL_DATA",
     )
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; {INDEX_FILE} names it.") from error
 
 
 def _read_index(path: Path) -> list[tuple[str, tuple[float, ...]]]:

@@ -11,7 +11,7 @@ from numpy.random import SeedSequence, default_rng
 from numpy.typing import NDArray
 from scipy.stats import truncweibull_min
 
-from flowcal.challenge import CONTROL, SEED_MAX
+from flowcal.challenge import BOUNDS, CONTROL, SEED_MAX
 from flowcal.errors import FlowcalError, InputError
 from flowcal.simulate.hours import labelled_hours
 from flowcal.simulate.windfarm import WindFarm
@@ -84,7 +84,7 @@ class RealSystem:
                     f"{point}. Points it answers for: {', '.join(map(str, self._shown))}."
                 )
             self._shown[point] = self._hours(point)
-        return self._shown[point]
+        return self._shown[point].copy(deep=True)
 
     def _hours(self, point: tuple[float, ...]) -> xr.Dataset:
         rng = default_rng(SeedSequence([_ENTROPY, *np.array(point).view(np.uint32).tolist()]))
@@ -101,10 +101,11 @@ class RealSystem:
 def check_control_point(x_c: Sequence[float]) -> tuple[float, ...]:
     """The control point as a tuple of three floats, or an `InputError`."""
     try:
-        point = tuple(float(value) for value in x_c)
+        point = tuple(float(value) + 0.0 for value in x_c)  # the sum makes -0 the same point as 0
     except (TypeError, ValueError):
         point = ()
-    if len(point) != len(CONTROL) or not all(0 <= value <= 1 for value in point):
+    low, high = BOUNDS
+    if isinstance(x_c, str) or len(point) != len(CONTROL) or not all(low <= value <= high for value in point):
         raise InputError(f"x_c is {x_c!r}; needed are {len(CONTROL)} numbers in [0, 1]: {', '.join(CONTROL)}.")
     return point
 

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flowcal.challenge import INPUTS, SEED_MAX
+from flowcal.challenge import BOUNDS, INPUTS, SEED_MAX
 from flowcal.errors import FlowcalError, InputError
 
 __all__ = ["SimulationError", "Simulator", "check_runs"]
@@ -87,7 +87,7 @@ def check_runs(x: ArrayLike, seed: ArrayLike) -> tuple[NDArray[np.float64], NDAr
         raise InputError(f"x has shape {x.shape}; needed is (n, {len(INPUTS)}), one row a run: {', '.join(INPUTS)}.")
     if seed.shape != x.shape[:1]:
         raise InputError(f"seed has shape {seed.shape}; needed is one seed a run, ({x.shape[0]},).")
-    _check_range(x, 0, 1, "x", "numbers in [0, 1]")
+    _check_range(x, *BOUNDS, "x", "numbers in [0, 1]")
     _check_range(seed, 1, SEED_MAX, "seed", f"integers in [1, {SEED_MAX}]")
     if not np.array_equal(seed, np.trunc(seed)):
         row = np.flatnonzero(seed != np.trunc(seed))[0]
