@@ -38,9 +38,10 @@ score: setup           ## hold results against the truth of the embedded real sy
 bench: setup           ## measure the ratios that the documentation quotes
 	$(BIN)/python -m pytest tests/benchmarks -s
 
-lint: setup            ## check style, and that every pair of notebooks is in step
+lint: setup            ## check style, and that pins and pairs of notebooks are in step
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q tests/test_project.py
 
 serve: setup           ## show the rendered book at http://localhost:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000

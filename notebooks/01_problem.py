@@ -120,7 +120,9 @@ figures.present(
 # %%
 rng = np.random.default_rng(1)
 inputs = np.hstack([rng.random((2000, 5)), np.tile(BASELINE, (2000, 1))])
-rough = run_campaign(study.simulator, inputs, np.arange(1, 2001), study.runner)
+rough = run_campaign(
+    study.simulator, inputs, np.arange(1, 2001), study.runner
+).load()
 peak = peaks(rough).sel(output=list(THRESHOLDS))
 exceeding = (peak > list(THRESHOLDS.values())).mean("sample")
 for name, threshold in THRESHOLDS.items():

@@ -297,7 +297,7 @@ if at_hand:
 
 # %% [markdown]
 # The quotients differ in the third digit because the control point is printed rounded: 0.533 stands for 40/75 and 0.666 for
-# 50/75, at which the embedded model meets the organisers' hours to seven digits (`tests/test_windfarm.py`). A printed control
+# 50/75, at which the embedded model meets the organisers' hours to six digits (`tests/test_windfarm.py`). A printed control
 # point is itself a little uncertain, which an honest inference has to allow for.
 
 # %%

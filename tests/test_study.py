@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import sys
 
 import nbformat
 import pytest
+from conftest import ROOT
 
 from flowcal import chapters
 from flowcal.chapters import ChapterFailed, Settings, find_chapters, run_chapters, select_chapters, state_of
@@ -125,6 +127,18 @@ def test_running_on_stale_chapters_is_said(project, capsys):
     first.write_text(first.read_text() + "\n# %%\nprint('more')\n")
     run_chapters(["second"], Settings())
     assert "note: first are stale" in capsys.readouterr().out
+
+
+def test_a_chapter_of_the_book_runs_on_a_program(project, tmp_path):
+    """The first chapter on the embedded model behind the organisers' protocol: what holds there holds here."""
+    (project / "notebooks" / "01_problem.py").write_bytes((ROOT / "notebooks" / "01_problem.py").read_bytes())
+    (project / "_toc.yml").write_text("chapters:\n  - file: notebooks/01_problem\n")
+    settings = Settings(simulator=f"executable:{sys.executable} -m flowcal simulate")
+    run_chapters([], settings)
+    shown = printed(settings.resolved().folder() / "problem" / "chapter.ipynb")
+    assert "holds: an hour is bit-identical alone" in shown
+    assert "does not hold here" not in shown
+    assert len(list((project / "artifacts" / "campaigns").glob("*.zarr"))) == 1
 
 
 def test_a_failing_chapter_shows_its_cell_and_keeps_the_rest(project):

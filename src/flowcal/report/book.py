@@ -43,6 +43,7 @@ def build_book(settings: Settings | None) -> Path:
     """
     root = find_root()
     source = _stage(root, settings)
+    shutil.rmtree(root / "_build" / "html", ignore_errors=True)  # no page may outlive what it was made from
     command = [
         *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
         *("build", str(source), "--path-output", str(root), "--all", "-W", "-n", "--keep-going", "-q"),
