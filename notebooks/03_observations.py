@@ -296,8 +296,8 @@ if at_hand:
         )
 
 # %% [markdown]
-# The quotients differ in the third digit because the control point is printed rounded: 0.533 stands for 40/75 and 0.666 for
-# 50/75, at which the embedded model meets the organisers' hours to six digits (`tests/test_windfarm.py`). A printed control
+# Where their file is at hand, the quotients above differ in the third digit. The reason is that the organisers print their
+# control point rounded: 0.533 stands for 40/75 and 0.666 for 50/75, at which the embedded model meets the organisers' hours to six digits (`tests/test_windfarm.py`). A printed control
 # point is itself a little uncertain, which an honest inference has to allow for.
 
 # %%

@@ -75,6 +75,20 @@ def test_output_that_does_not_fit_is_refused(tmp_path, hours, spoil, error, said
     assert caught.value.first_bad == first_bad
 
 
+def test_a_run_that_is_cut_short_is_not_dropped(tmp_path):
+    path = tmp_path / "input.txt"
+    path.write_text("0.5," * 8 + "1\n" + "0.5,0.5")
+    with pytest.raises(TableError, match="not a table of 9 numbers a row"):
+        read_runs(path)
+
+
+def test_an_hour_that_is_cut_short_is_not_dropped(tmp_path, hours):
+    path = tmp_path / "hours.csv"
+    path.write_text(observed_text(hours) + "0.1,0.2")
+    with pytest.raises(TableError, match="not a table of 7 numbers a row"):
+        read_observed_hours(path)
+
+
 def test_a_folder_that_is_not_there_is_reported(tmp_path, hours):
     with pytest.raises(InputError, match="cannot be written: No such file"):
         write_output(tmp_path / "absent" / "Y_out.csv", hours)

@@ -220,6 +220,7 @@ def test_study_takes_what_the_command_line_names(project, program):
         ({"profile": "huge"}, "profile is 'huge'; needed is one of quick, full"),
         ({"simulator": "windmill"}, "simulator is 'windmill'; needed is 'windfarm' or 'executable:PATH'"),
         ({"simulator": "executable:"}, "needed is 'windfarm' or 'executable:PATH'"),
+        ({"simulator": "executable:it's"}, "cannot be split into words: No closing quotation"),
         ({"observations": "nowhere"}, "observations are 'nowhere'; needed is"),
     ],
 )

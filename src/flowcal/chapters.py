@@ -25,7 +25,7 @@ from traitlets.config import Config
 from flowcal import __version__
 from flowcal.errors import FlowcalError, InputError
 from flowcal.simulate.observations import organisers_file
-from flowcal.study import Study, find_root
+from flowcal.study import Study, find_root, split_command
 
 __all__ = [
     "Chapter",
@@ -67,10 +67,8 @@ class Settings:
 
     def resolved(self) -> "Settings":
         """The same settings with paths that hold from every working folder."""
-        kind, colon, path = self.simulator.partition(":")
-        parts = [path] if Path(path).exists() else shlex.split(path)
-        command = shlex.join(str(Path(part).absolute()) if Path(part).is_file() else part for part in parts)
-        simulator = f"{kind}:{command}" if colon else self.simulator
+        kind, colon, command = self.simulator.partition(":")
+        simulator = f"{kind}:{shlex.join(split_command(command))}" if colon else self.simulator
         named = self.observations in ("embedded", "organisers")
         observations = self.observations if named else str(Path(self.observations).absolute())
         return Settings(self.profile, simulator, observations, self.scheduler)

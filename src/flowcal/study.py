@@ -15,7 +15,7 @@ from flowcal.simulate.observations import Source
 from flowcal.simulate.simulator import Simulator
 from flowcal.simulate.windfarm import WindFarm
 
-__all__ = ["PROFILES", "ClaimFailed", "Profile", "Study", "find_root"]
+__all__ = ["PROFILES", "ClaimFailed", "Profile", "Study", "find_root", "split_command"]
 
 EMBEDDED = ("windfarm", "embedded")
 
@@ -128,8 +128,17 @@ def make_simulator(name: str) -> Simulator:
     if name == "windfarm":
         return WindFarm()
     if kind == "executable" and path:
-        return Executable(path if Path(path).exists() else shlex.split(path))
+        return Executable(split_command(path))
     raise InputError(f"simulator is {name!r}; needed is 'windfarm' or 'executable:PATH'.")
+
+
+def split_command(command: str) -> list[str]:
+    """A program and its arguments, with absolute paths where they are files; a path with spaces needs no quotes."""
+    try:
+        parts = [command] if Path(command).is_file() else shlex.split(command)
+    except ValueError as error:
+        raise InputError(f"the command {command!r} cannot be split into words: {error}.") from error
+    return [str(Path(part).absolute()) if Path(part).is_file() else part for part in parts]
 
 
 def find_root() -> Path:

@@ -74,7 +74,7 @@ def read_output(path: Path, runs: int) -> NDArray[np.float64]:
     TableError
         If a row is not seven numbers, rows are missing or left over, or runs are out of order. Values are not judged.
     """
-    table = _read_numbers(path, columns=len(OUTPUTS) + 1, most_rows=runs * TIME_STEPS)
+    table = _read_numbers(path, columns=len(OUTPUTS) + 1, most_rows=runs * TIME_STEPS, last_may_be_cut=True)
     if len(table) < runs * TIME_STEPS:
         raise ShortTableError(
             f"{path.name} has {len(table)} rows; needed are {runs * TIME_STEPS}, {TIME_STEPS} for each of {runs} runs.",
@@ -140,15 +140,20 @@ def _opened(path: Path) -> TextIO:
         raise TableError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _read_numbers(path: Path, columns: int, most_rows: int, header: int = 0) -> NDArray[np.float64]:
-    """A table of numbers, refused before it is read where it is larger than `most_rows` can be."""
+def _read_numbers(
+    path: Path, columns: int, most_rows: int, header: int = 0, last_may_be_cut: bool = False
+) -> NDArray[np.float64]:
+    """A table of numbers, refused before it is read where it is larger than `most_rows` can be.
+
+    A last line that its writer did not finish is left out where the caller counts the rows, and refused elsewhere.
+    """
     size = _size(path)
     if size > (most_rows + 1) * columns * BYTES_PER_NUMBER:
         raise TableError(f"{path.name} has {size} bytes, more than {most_rows} rows of {columns} numbers take.")
     if size == 0:
         raise TableError(f"{path.name} is empty.")
     try:
-        table = _load(path, header, most_rows + 1)
+        table = _load(path, header, most_rows + 1, last_may_be_cut)
     except ValueError as error:
         raise TableError(f"{path.name} is not a table of {columns} numbers a row: {error}.") from error
     if len(table) and table.shape[1] != columns:
@@ -158,15 +163,14 @@ def _read_numbers(path: Path, columns: int, most_rows: int, header: int = 0) -> 
     return table
 
 
-def _load(path: Path, header: int, rows: int) -> NDArray[np.float64]:
-    """At most so many rows, without a last line that the writer did not finish; raises ValueError."""
+def _load(path: Path, header: int, rows: int, last_may_be_cut: bool) -> NDArray[np.float64]:
     options = {"delimiter": ",", "ndmin": 2, "comments": None, "skiprows": header}
     try:
         return np.loadtxt(path, max_rows=rows, encoding="utf-8", **options)
     except ValueError:
         with path.open("rb") as file:
             finished = sum(line.endswith(b"\n") for line in file) - header
-        if not 0 < finished < rows:
+        if not last_may_be_cut or not 0 < finished < rows:
             raise
         return np.loadtxt(path, max_rows=finished, encoding="utf-8", **options)
 
