@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from flowcal.simulate.executable import Executable
 from flowcal.simulate.hours import labelled_hours
 from flowcal.simulate.sensitivity import seed_sweep
 from flowcal.simulate.windfarm import WindFarm
+from flowcal.weights import Weights
 
 
 class Counting(WindFarm):
@@ -226,3 +228,21 @@ def test_refuses_functions_from_elsewhere(shelf):
 def test_describes_programs_by_their_digest():
     described = artifacts._describe(Executable(sys.executable))
     assert len(described["identity"]["sha256"]) == 64
+
+
+def test_weights_are_kept_as_safetensors(keep, tmp_path):
+    weights = Weights({"kind": "made up", "sizes": [2, 3]}, {"a": np.arange(6.0).reshape(2, 3), "b": np.array([True])})
+    kept = keep(weights)
+    assert kept.header == weights.header
+    assert digest(kept) == digest(weights)
+    assert list(tmp_path.rglob("*.safetensors"))
+
+
+def test_dataclasses_are_settings_and_their_objects_count(shelf, tmp_path):
+    @dataclass
+    class Pair:
+        simulator: object
+        sizes: tuple
+
+    assert digest(Pair(1, (2, 3))) == digest({"simulator": 1, "sizes": [2, 3]}) != digest(Pair(1, (2, 4)))
+    assert artifacts._modules_of(Pair(WindFarm(), (1,))) == {"flowcal.simulate.windfarm"}

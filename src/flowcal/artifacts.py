@@ -2,8 +2,8 @@
 
 An artifact is what one function returned for given settings. Beside its file lies a manifest with the settings, the
 digest of the code that made it, the digests of the artifacts it was made from, the package version and the wall time.
-Asked for the same again, `Shelf.keep` reads it instead of making it. Datasets are kept as netCDF, everything else as
-JSON; nothing is pickled.
+Asked for the same again, `Shelf.keep` reads it instead of making it. Datasets are kept as netCDF, networks' weights as
+safetensors, everything else as JSON; nothing is pickled.
 """
 
 import ast
@@ -14,6 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ import xarray as xr
 
 from flowcal import __version__
 from flowcal.errors import FlowcalError, InputError
+from flowcal.weights import Weights, WeightsError, read_weights, write_weights
 
 __all__ = ["ArtifactError", "Shelf", "code_digest", "digest"]
 
 PACKAGE = "flowcal"
+SUFFIXES = {"dataset": ".nc", "weights": ".safetensors", "json": ".json"}
 
 
 class ArtifactError(FlowcalError):
@@ -59,12 +62,12 @@ class Shelf:
             A function of the package; the code of its module, and of all the package's modules that this one needs,
             decides together with the settings whether an artifact is still true.
         **settings : any
-            Numbers, text, arrays, datasets, sequences and mappings of these, or objects that say what they are in a
-            property `identity`.
+            Numbers, text, arrays, datasets, weights, sequences, mappings and dataclasses of these, or objects that say
+            what they are in a property `identity`.
 
         Returns
         -------
-        Dataset or any JSON value
+        Dataset, Weights or any JSON value
             What the function returned, as read back from its file.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "chapter":
@@ -135,13 +138,10 @@ def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any],
     start = time.perf_counter()
     value = function(**settings)
     wall_time = time.perf_counter() - start
-    kind = "dataset" if isinstance(value, xr.Dataset) else "json"
+    kind = _kind(value)
     draft = path.with_suffix(".partial")
     try:
-        if kind == "dataset":
-            value.to_netcdf(draft, engine="h5netcdf")
-        else:
-            draft.write_text(json.dumps(value, indent=1, default=_plain))
+        _store(draft, kind, value)
     except (TypeError, ValueError) as error:
         raise InputError(f"what {recipe['function']} returned cannot be kept as {kind}: {error}.") from error
     as_read = _load(draft, kind)  # a file format may keep a list as an array, say
@@ -158,15 +158,30 @@ def _read(path: Path) -> Any:
         raise ArtifactError(f"{chapter}/{name} is missing; run chapter {chapter!r} first.")
     try:
         value = _load(_file(path, manifest["kind"]), manifest["kind"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, WeightsError) as error:
         raise ArtifactError(f"{chapter}/{name} cannot be read ({error}); run chapter {chapter!r} again.") from error
     if digest(value) != manifest["digest"]:
         raise ArtifactError(f"{chapter}/{name} has been changed on disk; run chapter {chapter!r} again.")
     return value
 
 
+def _kind(value: Any) -> str:
+    return "dataset" if isinstance(value, xr.Dataset) else "weights" if isinstance(value, Weights) else "json"
+
+
+def _store(file: Path, kind: str, value: Any) -> None:
+    if kind == "dataset":
+        value.to_netcdf(file, engine="h5netcdf")
+    elif kind == "weights":
+        write_weights(file, value)
+    else:
+        file.write_text(json.dumps(value, indent=1, default=_plain))
+
+
 def _load(file: Path, kind: str) -> Any:
-    return xr.load_dataset(file, engine="h5netcdf") if kind == "dataset" else json.loads(file.read_text())
+    if kind == "dataset":
+        return xr.load_dataset(file, engine="h5netcdf")
+    return read_weights(file) if kind == "weights" else json.loads(file.read_text())
 
 
 def _manifest(path: Path) -> Path:
@@ -174,7 +189,7 @@ def _manifest(path: Path) -> Path:
 
 
 def _file(path: Path, kind: str) -> Path:
-    return path.with_suffix(".nc" if kind == "dataset" else ".json")
+    return path.with_suffix(SUFFIXES[kind])
 
 
 def _read_manifest(path: Path) -> dict | None:
@@ -198,6 +213,8 @@ def _describe(value: Any) -> Any:
             "coordinates": sorted(map(str, value.coords)),
             "attributes": _describe(value.attrs),
         }
+    if isinstance(value, Weights):
+        return {"header": _describe(value.header), "tensors": _describe(value.tensors)}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return {"dtype": value.dtype.str, "shape": list(value.shape), "sha256": content}
@@ -211,9 +228,11 @@ def _describe(value: Any) -> Any:
         return value
     if hasattr(value, "identity"):
         return {"identity": value.identity}
+    if is_dataclass(value):
+        return {field.name: _describe(getattr(value, field.name)) for field in fields(value)}
     raise InputError(
-        f"a setting is of type {type(value).__name__}; needed are numbers, text, arrays, datasets, sequences or "
-        "mappings of these, or an object with a property identity."
+        f"a setting is of type {type(value).__name__}; needed are numbers, text, arrays, datasets, weights, sequences, "
+        "mappings or dataclasses of these, or an object with a property identity."
     )
 
 
@@ -226,12 +245,14 @@ def _plain(value: Any) -> Any:
 
 def _modules_of(value: Any) -> set[str]:
     """The package's modules that the objects among the settings come from: their code decides too."""
+    if getattr(value, "identity", None):
+        module = type(value).__module__
+        return {module} if module.split(".")[0] == PACKAGE else set()
+    if is_dataclass(value):
+        value = [getattr(value, field.name) for field in fields(value)]
     if isinstance(value, Mapping):
-        return set().union(*map(_modules_of, value.values()))
-    if isinstance(value, list | tuple):
-        return set().union(*map(_modules_of, value))
-    module = type(value).__module__
-    return {module} if getattr(value, "identity", None) and module.split(".")[0] == PACKAGE else set()
+        value = list(value.values())
+    return set().union(*map(_modules_of, value)) if isinstance(value, list | tuple) else set()
 
 
 def _digest_now(module: str) -> str | None:
