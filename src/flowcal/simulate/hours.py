@@ -2,11 +2,12 @@
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from flowcal.challenge import INPUTS, OUTPUT_UNITS, OUTPUTS, POWERS, TIME_STEPS
+from flowcal.challenge import BOUNDS, CONTROL, INPUTS, OUTPUT_UNITS, OUTPUTS, POWERS, TIME_STEPS
+from flowcal.errors import InputError
 
-__all__ = ["label", "labelled_hours", "peaks", "total_power"]
+__all__ = ["check_hours", "label", "labelled_hours", "peaks", "total_power"]
 
 TIME = ("time", np.arange(TIME_STEPS), {"units": "minutes", "long_name": "time within the hour"})
 
@@ -45,3 +46,34 @@ def total_power(hours: xr.Dataset) -> xr.DataArray:
 def peaks(hours: xr.Dataset) -> xr.DataArray:
     """Largest value within the hour of each output, by sample and output."""
     return hours.y.max("time").assign_attrs(long_name="largest value within the hour")
+
+
+def check_hours(y: ArrayLike, x_c: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Hours y (n, 60, 6) and their control points x_c (n, 3) as arrays fit for inference.
+
+    Raises
+    ------
+    InputError
+        If there are no hours, a shape does not fit, a value is negative, infinite or NaN, or a control point leaves
+        [0, 1].
+    """
+    y, x_c = np.asarray(y, np.float64), np.asarray(x_c, np.float64)
+    if y.ndim != 3 or len(y) < 1 or y.shape[1:] != (TIME_STEPS, len(OUTPUTS)):
+        raise InputError(f"y has shape {y.shape}; needed is (n, {TIME_STEPS}, {len(OUTPUTS)}) with at least one hour.")
+    if x_c.shape != (len(y), len(CONTROL)):
+        raise InputError(f"x_c has shape {x_c.shape}; needed is one control point an hour, ({len(y)}, {len(CONTROL)}).")
+    bad = np.argwhere(~(np.isfinite(y) & (y >= 0)))
+    if bad.size:
+        hour, minute, output = bad[0].tolist()
+        raise InputError(
+            f"y of hour {hour}, minute {minute}, {OUTPUTS[output]}, is {y[hour, minute, output]}; needed are finite "
+            "numbers from 0 up."
+        )
+    low, high = BOUNDS
+    bad = np.argwhere(~((x_c >= low) & (x_c <= high)))
+    if bad.size:
+        hour, control = bad[0].tolist()
+        raise InputError(
+            f"x_c of hour {hour}, {CONTROL[control]}, is {x_c[hour, control]}; needed are numbers in [0, 1]."
+        )
+    return y, x_c

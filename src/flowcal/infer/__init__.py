@@ -1,0 +1,1 @@
+"""Infer: the distribution f_a of X_a and the set E of X_e from observed hours."""

@@ -1,0 +1,94 @@
+"""Is a posterior what it says it is? Calibration ranks and expected coverage, with their noise.
+
+References
+----------
+.. [1] S. Talts, M. Betancourt, D. Simpson, A. Vehtari and A. Gelman, "Validating Bayesian Inference Algorithms with
+   Simulation-Based Calibration", 2018, arXiv:1804.06788.
+.. [2] T. Säilynoja, P.-C. Bürkner and A. Vehtari, "Graphical test for discrete uniformity and its applications in
+   goodness-of-fit evaluation and multiple sample comparison", Statistics and Computing 32, 2022.
+.. [3] J. Hermans et al., "A Trust Crisis In Simulation-Based Inference? Your Posterior Approximations Can Be
+   Unfaithful", TMLR 2022, arXiv:2110.06581.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
+
+if TYPE_CHECKING:
+    from flowcal.infer.posterior import HourPosterior
+
+__all__ = ["calibrate", "coverage", "uniform_band"]
+
+
+def calibrate(posterior: "HourPosterior", runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
+    """Where the true inputs of fresh simulations lie within their posteriors.
+
+    Parameters
+    ----------
+    posterior : HourPosterior
+    runs : Dataset
+        Simulated hours that were not trained on, with their true inputs x.
+    draws : int
+        Posterior draws for each hour.
+    random_seed : int
+
+    Returns
+    -------
+    Dataset
+        By sample: 'rank', the share of draws below the truth, for each parameter [1]_; 'credibility', the share of
+        draws with a higher density than the truth, that is the level of the smallest region that holds it [3]_;
+        'log_prob', the log density of the truth. If the posterior is right, the first two are uniform.
+    """
+    rng = np.random.default_rng(random_seed)
+    names = list(posterior.architecture.parameters)
+    theta = runs.x.sel(input=names).values
+    drawn = posterior.sample((draws,), runs, rng)
+    log_prob = posterior.log_prob(theta, runs)
+    return xr.Dataset(
+        {
+            "rank": (("sample", "parameter"), _spread(np.sum(drawn < theta, axis=0), draws, rng)),
+            "credibility": ("sample", _spread(np.sum(posterior.log_prob(drawn, runs) > log_prob, axis=0), draws, rng)),
+            "log_prob": ("sample", log_prob),
+        },
+        coords={"parameter": names},
+    )
+
+
+def coverage(rank: ArrayLike, level: float) -> NDArray[np.float64]:
+    """Share of true values within their central credible interval, from ranks (n, ...), a value a column."""
+    return np.mean(np.abs(np.asarray(rank) - 0.5) <= level / 2, axis=0)
+
+
+def uniform_band(
+    size: int, at: ArrayLike, rng: np.random.Generator, level: float = 0.95, trials: int = 1000
+) -> NDArray[np.float64]:
+    """Band that the distribution function of `size` uniform values stays in as a whole with probability `level` [2]_.
+
+    Parameters
+    ----------
+    size : int
+    at : array_like, shape (m,)
+        Where, in (0, 1).
+    rng : Generator
+        Draws the trials that the width is found by.
+    level : float
+    trials : int
+
+    Returns
+    -------
+    ndarray, shape (2, m)
+        Lowest and highest share of the values at or below each place.
+    """
+    at = np.asarray(at, np.float64)
+    counts = np.array([np.searchsorted(np.sort(rng.random(size)), at, side="right") for _ in range(trials)])
+    lower, upper = binom.cdf(counts, size, at), binom.sf(counts - 1, size, at)
+    widest = np.quantile(np.minimum(lower, upper).min(axis=1), 1 - level)  # the tail that so many trials never reach
+    return binom.ppf([[widest], [1 - widest]], size, at) / size
+
+
+def _spread(counts: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Counts 0..draws as shares in (0, 1), each spread over its own step so that they can be uniform."""
+    return (counts + rng.random(counts.shape)) / (draws + 1)

@@ -1,0 +1,262 @@
+"""Amortised posteriors: a flow over some inputs, given an hour that a summary network reads.
+
+References
+----------
+.. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
+   sections 2 and 3.3.
+.. [2] G. Papamakarios and I. Murray, "Fast ε-free Inference of Simulation Models with Bayesian Conditional Density
+   Estimation", NeurIPS 2016, arXiv:1605.06376.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from flowcal.artifacts import digest
+from flowcal.challenge import CONTROL, INPUTS
+from flowcal.errors import InputError
+from flowcal.infer.flows import BoundedFlow, Coupling
+from flowcal.infer.summary import Scaling, SeriesScaling, TransformerSummary
+from flowcal.infer.training import History, Trainer, Training, seeded, train
+from flowcal.simulate.hours import check_hours
+from flowcal.weights import Weights, WeightsError, read_weights, write_weights
+
+__all__ = ["Architecture", "HourPosterior", "train_posterior"]
+
+LARGEST = 1024  # size of any layer, so that a damaged header cannot ask for more memory than there is
+BLOCK = 1000  # hours that are read at a time, so that any number fits in memory
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What an `HourPosterior` is built of; the sizes are the paper's [1]_ where it gives them.
+
+    Attributes
+    ----------
+    parameters : tuple of str
+        The inputs to infer.
+    reads_control : bool
+        Whether the condition holds the hour's control point beside its series.
+    scaling : {'linear', 'root', 'logarithm'}
+    coupling : {'affine', 'spline'}
+    coupling_layers, hidden
+        Of the flow.
+    width, encoder_layers, heads, feed_forward, dropout, embedding_dropout
+        Of the summary network.
+    """
+
+    parameters: tuple[str, ...]
+    reads_control: bool
+    scaling: Scaling
+    coupling: Coupling = "affine"
+    coupling_layers: int = 6
+    hidden: tuple[int, ...] = (64, 64)
+    width: int = 64
+    encoder_layers: int = 2
+    heads: int = 4
+    feed_forward: int = 256
+    dropout: float = 0.1
+    embedding_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        unknown = set(self.parameters) - set(INPUTS)
+        if unknown:
+            raise InputError(f"parameters name {sorted(unknown)}; needed are some of {', '.join(INPUTS)}.")
+        sizes = (self.coupling_layers, *self.hidden, self.width, self.encoder_layers, self.heads, self.feed_forward)
+        if not all(isinstance(size, int) and 1 <= size <= LARGEST for size in sizes) or self.width % self.heads:
+            raise InputError(
+                f"the sizes of {self} do not fit; needed are whole numbers from 1 to {LARGEST}, and heads that divide "
+                "the width."
+            )
+
+
+class HourPosterior(nn.Module):
+    """The distribution of some inputs given one hour, for any hour, once it has been trained on simulations [2]_.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    random_seed : int
+        Decides the splits of the coupling layers and the initial weights.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    history : History
+        The learning curve; empty before `fit`.
+
+    Examples
+    --------
+    >>> from flowcal.simulate.hours import labelled_hours
+    >>> rng = np.random.default_rng(1)  # in place of a simulator
+    >>> runs = labelled_hours(rng.random((100, 60, 6)), x=(("sample", "input"), rng.random((100, 8))))
+    >>> posterior = HourPosterior(Architecture(("X_a1", "X_a2"), reads_control=True, scaling="root"), random_seed=1)
+    >>> posterior = posterior.fit(runs, Training(epochs=1))
+    >>> posterior.sample((10,), runs, rng).shape
+    (10, 100, 2)
+    >>> posterior.log_prob(runs.x.values[:, :2], runs).shape
+    (100,)
+    """
+
+    def __init__(self, architecture: Architecture, random_seed: int) -> None:
+        super().__init__()
+        self.architecture, self.random_seed = architecture, random_seed
+        self.history = History()
+        a = architecture
+        condition = a.width + len(CONTROL) * a.reads_control
+        with seeded(random_seed):
+            self.scaling = SeriesScaling(a.scaling)
+            self.summary = TransformerSummary(
+                a.width, a.encoder_layers, a.heads, a.feed_forward, a.dropout, a.embedding_dropout
+            )
+            rng = np.random.default_rng(random_seed)
+            self.flow = BoundedFlow(len(a.parameters), condition, a.coupling_layers, a.coupling, a.hidden, rng)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides its answers: a digest of everything it consists of."""
+        return {"weights": digest(self.to_weights())}
+
+    def forward(self, y: Tensor, x_c: Tensor) -> Tensor:
+        """Conditions of the flow, from hours (n, 60, 6) and their control points (n, 3)."""
+        summary = self.summary(self.scaling(y))
+        return torch.cat([summary, 2 * x_c - 1], dim=-1) if self.architecture.reads_control else summary
+
+    def loss(self, theta: Tensor, y: Tensor, x_c: Tensor) -> Tensor:
+        """Negative log density (n,) of the true inputs theta (n, d)."""
+        return -self.flow.log_prob(theta, self(y, x_c))
+
+    def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "HourPosterior":
+        """Train on simulated hours.
+
+        Parameters
+        ----------
+        runs : Dataset
+            x and y by sample, as `run_campaign` returns them.
+        training : Training
+        trainer : Trainer, optional
+
+        Returns
+        -------
+        HourPosterior
+            This one.
+        """
+        y, x_c = check_hours(runs.y.values, _control_of(runs))
+        theta = runs.x.sel(input=list(self.architecture.parameters)).values
+        data = [torch.tensor(part, dtype=torch.float32) for part in (theta, y, x_c)]
+        self.scaling.cpu().learn(data[1])
+        self.history = train(self, self.loss, data, training, trainer)
+        return self
+
+    def sample(self, shape: tuple[int], hours: xr.Dataset, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Draws from the posterior of each hour.
+
+        Parameters
+        ----------
+        shape : tuple of one int
+            (n,), the number of draws for each hour.
+        hours : Dataset
+            y by sample, and x_c or x, as `observe` and `run_campaign` return them.
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, hours, d)
+            All within [0, 1].
+        """
+        if len(shape) != 1 or shape[0] < 1:
+            raise InputError(f"shape is {shape}; needed is (n,), the number of draws for each hour, from 1 up.")
+        (count,) = shape
+        size = len(self.architecture.parameters)
+        draws = []
+        for condition in self._conditions(hours):
+            z = rng.standard_normal((count, len(condition), size), dtype=np.float32)
+            with torch.no_grad():
+                draws.append(self.flow.from_normal(torch.from_numpy(z).to(condition.device), condition).cpu().numpy())
+        return np.concatenate(draws, axis=1).astype(np.float64)
+
+    def log_prob(self, theta: ArrayLike, hours: xr.Dataset) -> NDArray[np.float64]:
+        """Log density of theta (..., hours, d) given each hour, shape (..., hours); minus infinity outside [0, 1]."""
+        theta = np.asarray(theta, np.float32)
+        needed = (hours.sizes["sample"], len(self.architecture.parameters))
+        if theta.shape[-2:] != needed:
+            raise InputError(f"theta has shape {theta.shape}; needed is (..., {needed[0]}, {needed[1]}).")
+        values, start = [], 0
+        for condition in self._conditions(hours):
+            part = torch.from_numpy(theta[..., start : start + len(condition), :]).to(condition.device)
+            with torch.no_grad():
+                values.append(self.flow.log_prob(part, condition).cpu().numpy())
+            start += len(condition)
+        return np.concatenate(values, axis=-1).astype(np.float64)
+
+    def _conditions(self, hours: xr.Dataset) -> Iterator[Tensor]:
+        """Conditions of the hours, block by block."""
+        y, x_c = check_hours(hours.y.values, _control_of(hours))
+        device = self.scaling.mean.device
+        self.eval()
+        for start in range(0, len(y), BLOCK):
+            block = (torch.tensor(part[start : start + BLOCK], dtype=torch.float32) for part in (y, x_c))
+            with torch.no_grad():
+                yield self(*(part.to(device) for part in block))
+
+    def to_weights(self) -> Weights:
+        """Everything it consists of, as weights with a header."""
+        header = {
+            "kind": type(self).__name__,
+            "architecture": asdict(self.architecture),
+            "random_seed": self.random_seed,
+            "history": asdict(self.history),
+        }
+        return Weights(header, {name: value.cpu().numpy() for name, value in self.state_dict().items()})
+
+    @classmethod
+    def from_weights(cls, weights: Weights, device: str = "auto") -> "HourPosterior":
+        """The posterior that `to_weights` described, or a `WeightsError` if they belong to something else."""
+        if weights.header.get("kind") != cls.__name__:
+            raise WeightsError(f"the weights are of kind {weights.header.get('kind')!r}; needed is {cls.__name__!r}.")
+        try:
+            architecture = {name: _tupled(value) for name, value in weights.header["architecture"].items()}
+            posterior = cls(Architecture(**architecture), weights.header["random_seed"])
+            posterior.load_state_dict({name: torch.from_numpy(value) for name, value in weights.tensors.items()})
+            if not all(torch.isfinite(value).all() for value in posterior.state_dict().values()):
+                raise ValueError("some are not finite")
+            posterior.history = History(**weights.header["history"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, InputError) as error:
+            raise WeightsError(f"the weights do not fit their header: {error}") from error
+        return posterior.to(Trainer(device).resolve()).eval()
+
+    def save(self, path: Path) -> None:
+        """Write it to a safetensors file with a JSON header."""
+        write_weights(path, self.to_weights())
+
+    @classmethod
+    def load(cls, path: Path, device: str = "auto") -> "HourPosterior":
+        """Read what `save` wrote; a file that is anything else is a `WeightsError`."""
+        return cls.from_weights(read_weights(path), device)
+
+
+def train_posterior(
+    runs: xr.Dataset, architecture: Architecture, training: Training, trainer: Trainer | None = None
+) -> Weights:
+    """Weights of a posterior trained on simulated hours, for `HourPosterior.from_weights`; arguments are `fit`'s."""
+    return HourPosterior(architecture, training.random_seed).fit(runs, training, trainer).to_weights()
+
+
+def _control_of(hours: xr.Dataset) -> NDArray[np.float64]:
+    """Control points (n, 3), from observed hours or from simulated runs."""
+    if "x_c" in hours:
+        return hours.x_c.values
+    if "x" in hours:
+        return hours.x.sel(input=list(CONTROL)).values
+    raise InputError("the hours have neither x_c nor x; needed is the control point of each.")
+
+
+def _tupled(value: object) -> object:
+    """Lists as the tuples that JSON made them from."""
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -1,0 +1,119 @@
+"""Summaries of hours: the transformer that turns a series of 60 minutes and 6 outputs into one vector.
+
+References
+----------
+.. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
+   section 3.3.
+.. [2] A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flowcal.challenge import OUTPUTS, TIME_STEPS
+
+__all__ = ["Scaling", "SeriesScaling", "TransformerSummary"]
+
+Scaling = Literal["linear", "root", "logarithm"]
+CURVES = {"linear": lambda y: y, "root": torch.sqrt, "logarithm": torch.log1p}
+
+
+class SeriesScaling(nn.Module):
+    """Outputs of unlike size and skewness on a common scale; what is learned from the training data stays with it.
+
+    Parameters
+    ----------
+    curve : {'linear', 'root', 'logarithm'}
+        What an output goes through before it is brought to mean 0 and standard deviation 1. Outputs are not negative.
+    """
+
+    def __init__(self, curve: Scaling) -> None:
+        super().__init__()
+        self.curve = CURVES[curve]
+        self.register_buffer("mean", torch.zeros(len(OUTPUTS)))
+        self.register_buffer("spread", torch.ones(len(OUTPUTS)))
+
+    def learn(self, y: Tensor) -> None:
+        """Take means and standard deviations from hours y (n, 60, 6); an output that never changes keeps its unit."""
+        curved = self.curve(y).flatten(0, 1)
+        spread = curved.std(0, correction=0)
+        self.mean.copy_(curved.mean(0))
+        self.spread.copy_(torch.where(spread > 0, spread, 1))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Scaled hours, of the same shape."""
+        return (self.curve(y) - self.mean) / self.spread
+
+
+class TransformerSummary(nn.Module):
+    """The summary network of the paper [1]_: hours (n, 60, 6) to vectors (n, width).
+
+    Each minute is embedded and marked with its position by sines and cosines [2]_; encoder layers follow; the mean
+    over the minutes is the summary.
+
+    Parameters
+    ----------
+    width : int
+        Size of the model and of the summary.
+    layers : int
+        Encoder layers.
+    heads : int
+        Heads of self-attention; they divide the width.
+    feed_forward : int
+        Hidden size of the feed-forward networks.
+    dropout : float
+        Share of values dropped from each sub-layer's output in training.
+    embedding_dropout : float
+        The same for the embedded minutes. In [2]_ it equals `dropout`; [1]_ names dropout with the layers only.
+    """
+
+    def __init__(
+        self, width: int, layers: int, heads: int, feed_forward: int, dropout: float, embedding_dropout: float
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(len(OUTPUTS), width)
+        self.register_buffer("positions", _positions(width), persistent=False)
+        self.dropout = nn.Dropout(embedding_dropout)
+        self.layers = nn.Sequential(*(EncoderLayer(width, heads, feed_forward, dropout) for _ in range(layers)))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Summaries (n, width) of scaled hours (n, 60, 6)."""
+        return self.layers(self.dropout(self.embedding(y) + self.positions)).mean(dim=1)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward network, each with dropout, a residual connection and layer norm [2]_.
+
+    Dropout falls on the outputs of the two sub-layers, where [2]_ has it. PyTorch's own layer drops attention weights
+    and hidden units as well, which costs half the time (see `tests/benchmarks`).
+    """
+
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, feed_forward), nn.ReLU(), nn.Linear(feed_forward, width))
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (n, minutes, width) to the same shape."""
+        x = self.norms[0](x + self.dropout(self._attend(x)))
+        return self.norms[1](x + self.dropout(self.feed_forward(x)))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        parts = self.queries_keys_values(x).unflatten(-1, (3, self.heads, -1))
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # each (n, heads, minutes, width of a head)
+        attended = functional.scaled_dot_product_attention(queries, keys, values)
+        return self.mix(attended.transpose(1, 2).flatten(-2))
+
+
+def _positions(width: int) -> Tensor:
+    """Sines and cosines of geometrically spaced frequencies, shape (60, width) [2]_."""
+    angle = torch.arange(TIME_STEPS)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)

@@ -1,0 +1,179 @@
+"""Uncertainty models: what inference hands on, a distribution f_a of X_a and a set E that holds X_e.
+
+References
+----------
+.. [1] C. Agrell, L. G. Crespo, V. Flovik, E. Vanem and S. Kenny, "The NASA and DNV Challenge on Optimization Under
+   Uncertainty", 2025.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from flowcal.artifacts import digest
+from flowcal.challenge import ALEATORY, BOUNDS, EPISTEMIC
+from flowcal.errors import InputError
+from flowcal.infer.kernel_density import BoundedKernelDensity
+
+__all__ = ["AleatoryDistribution", "EpistemicBox", "EpistemicSet", "PooledDraws", "UncertaintyModel"]
+
+
+class AleatoryDistribution(Protocol):
+    """The distribution f_a of X_a on the unit square.
+
+    Attributes
+    ----------
+    resolution : float
+        Smallest probability of which it says more than a bound.
+    """
+
+    resolution: float
+
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """N draws, shape (n, 2)."""
+        ...
+
+    def log_prob(self, x_a: ArrayLike) -> NDArray[np.float64]:
+        """Log density (n,) at x_a (n, 2); minus infinity outside [0, 1]."""
+        ...
+
+
+class EpistemicSet(Protocol):
+    """The set E of the values of X_e that are held possible; a single point is one."""
+
+    def contains(self, x_e: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each of x_e (n, 3) lies in the set, shape (n,)."""
+        ...
+
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """N points drawn uniformly from the set, shape (n, 3)."""
+        ...
+
+    @property
+    def volume(self) -> float:
+        """Share of the unit cube."""
+        ...
+
+    @property
+    def bounding_box(self) -> NDArray[np.float64]:
+        """Smallest and largest value of each input, shape (2, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class UncertaintyModel:
+    """What is known of the inputs that nobody sets [1]_.
+
+    Attributes
+    ----------
+    f_a : AleatoryDistribution
+    e : EpistemicSet
+    """
+
+    f_a: AleatoryDistribution
+    e: EpistemicSet
+
+
+class PooledDraws:
+    """f_a from draws of X_a, as the paper has it: a kernel density about posterior draws of all hours together.
+
+    Parameters
+    ----------
+    draws : array_like, shape (n, 2)
+    hours : int
+        How many observed hours the draws come from. They cannot resolve a probability below one in this.
+    """
+
+    def __init__(self, draws: ArrayLike, hours: int) -> None:
+        self.density = BoundedKernelDensity(draws)
+        self.hours = int(hours)
+        if self.density.draws.shape[1] != len(ALEATORY) or not 1 <= self.hours <= len(self.density.draws):
+            raise InputError(
+                f"draws have shape {self.density.draws.shape} from {hours} hours; needed are two columns, "
+                f"{' and '.join(ALEATORY)}, and at least a draw an hour."
+            )
+        self.resolution = 1 / self.hours
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides it: a digest of its draws and of their number of hours."""
+        return {"draws": digest(self.to_dataset())}
+
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """N draws from the kernel density, shape (n, 2)."""
+        return self.density.sample(n, rng)
+
+    def log_prob(self, x_a: ArrayLike) -> NDArray[np.float64]:
+        """Log density (n,) at x_a (n, 2); minus infinity outside [0, 1]."""
+        return self.density.log_prob(x_a)
+
+    def to_dataset(self) -> xr.Dataset:
+        """Draws and their number of hours, to be kept."""
+        draws = (("draw", "parameter"), self.density.draws)
+        return xr.Dataset({"x_a": draws}, {"parameter": list(ALEATORY)}, {"hours": self.hours})
+
+    @classmethod
+    def from_dataset(cls, kept: xr.Dataset) -> "PooledDraws":
+        """The f_a that `to_dataset` described."""
+        return cls(kept.x_a.values, kept.attrs["hours"])
+
+
+class EpistemicBox:
+    """E as a box; where low and high are equal it is a point.
+
+    Parameters
+    ----------
+    low, high : array_like, shape (3,)
+        In [0, 1], low nowhere above high.
+
+    Examples
+    --------
+    >>> box = EpistemicBox([0.26, 0.5, 0.0], [0.41, 0.6, 0.5])  # Table 2 of the paper
+    >>> round(box.volume, 4)
+    0.0075
+    >>> EpistemicBox([0.3] * 3, [0.3] * 3).contains([[0.3, 0.3, 0.3], [0.3, 0.3, 0.4]])
+    array([ True, False])
+    """
+
+    def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
+        corners = np.array([low, high], np.float64)
+        least, most = BOUNDS
+        if corners.shape != (2, len(EPISTEMIC)) or not (least <= corners[0]).all() or not (corners[1] <= most).all():
+            raise InputError(f"low is {low}, high is {high}; needed are {len(EPISTEMIC)} numbers each, in [0, 1].")
+        if not (corners[0] <= corners[1]).all():
+            raise InputError(f"low is {low}, high is {high}; an empty E is none: low may nowhere exceed high.")
+        self._corners = corners
+
+    @property
+    def identity(self) -> dict[str, list[float]]:
+        """What decides it: its corners."""
+        return dict(zip(("low", "high"), self._corners.tolist(), strict=True))
+
+    @property
+    def bounding_box(self) -> NDArray[np.float64]:
+        """The box itself: its low and its high corner, shape (2, 3)."""
+        return self._corners.copy()
+
+    @property
+    def volume(self) -> float:
+        """Share of the unit cube; 0 for a point."""
+        return float(np.prod(self._corners[1] - self._corners[0]))
+
+    def contains(self, x_e: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each of x_e (n, 3) lies in the box, its faces included, shape (n,)."""
+        x_e = _check_points(x_e)
+        return ((x_e >= self._corners[0]) & (x_e <= self._corners[1])).all(axis=1)
+
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """N points drawn uniformly from the box, shape (n, 3)."""
+        return rng.uniform(*self._corners, (n, len(EPISTEMIC)))
+
+
+def _check_points(x_e: ArrayLike) -> NDArray[np.float64]:
+    x_e = np.asarray(x_e, np.float64)
+    if x_e.ndim != 2 or x_e.shape[1] != len(EPISTEMIC):
+        raise InputError(f"x_e has shape {x_e.shape}; needed is (n, {len(EPISTEMIC)}).")
+    return x_e

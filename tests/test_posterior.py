@@ -1,0 +1,226 @@
+"""The posterior of an hour: what goes in, what comes out, and its weights on disk."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+import xarray as xr
+
+from flowcal.challenge import ALEATORY, TABLE_1
+from flowcal.errors import InputError
+from flowcal.infer.posterior import Architecture, HourPosterior, train_posterior
+from flowcal.infer.summary import SeriesScaling
+from flowcal.infer.training import Training
+from flowcal.infer.updating import ALEATORY_FLOW, EPISTEMIC_FLOW, aleatory_runs
+from flowcal.simulate.real_system import RealSystem, observed_hours
+from flowcal.simulate.windfarm import WindFarm
+from flowcal.weights import WeightsError
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return aleatory_runs(WindFarm(), 300, "fresh", 1)
+
+
+@pytest.fixture(scope="module")
+def posterior(runs):
+    return HourPosterior(ALEATORY_FLOW, 1).fit(runs, Training(epochs=2, batch_size=64))
+
+
+@pytest.fixture(scope="module")
+def hours():
+    return RealSystem().observe(TABLE_1[1])
+
+
+def same_answers(first, second, hours):
+    theta = np.full((hours.sizes["sample"], 2), 0.3)
+    return np.array_equal(first.log_prob(theta, hours), second.log_prob(theta, hours))
+
+
+def test_samples_and_densities(posterior, hours):
+    draws = posterior.sample((50,), hours, np.random.default_rng(1))
+    assert draws.shape == (50, 100, 2)
+    assert ((draws >= 0) & (draws <= 1)).all()
+    assert np.array_equal(draws, posterior.sample((50,), hours, np.random.default_rng(1)))
+    density = posterior.log_prob(draws, hours)
+    assert density.shape == (50, 100)
+    assert np.isfinite(density).all()
+    assert np.allclose(density[3], posterior.log_prob(draws[3], hours), atol=1e-4)
+
+
+def test_density_of_an_hour_integrates_to_one(posterior, hours):
+    axis = (np.arange(200) + 0.5) / 200
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 1, 2)
+    density = np.exp(posterior.log_prob(grid, hours.isel(sample=[7])))
+    assert density.mean() == pytest.approx(1, abs=0.01)
+
+
+def test_gradients_reach_every_weight(runs):
+    for architecture in (ALEATORY_FLOW, EPISTEMIC_FLOW, replace(ALEATORY_FLOW, coupling="spline")):
+        network = HourPosterior(architecture, 1)
+        size = len(architecture.parameters)
+        y, x_c = (torch.tensor(part, dtype=torch.float32) for part in (runs.y.values, runs.x.values[:, 5:]))
+        network.scaling.learn(y)
+        network.loss(torch.rand(300, size), y, x_c).mean().backward()
+        assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in network.parameters())
+
+
+def test_scaling_is_learned_and_goes_with_the_weights(posterior, runs):
+    root = np.sqrt(runs.y.values)
+    assert posterior.scaling.mean.numpy() == pytest.approx(root.mean((0, 1)), rel=1e-4)
+    assert posterior.scaling.spread.numpy() == pytest.approx(root.std((0, 1)), rel=1e-4)
+    assert {"scaling.mean", "scaling.spread"} <= posterior.to_weights().tensors.keys()
+
+
+def test_an_output_that_never_changes_is_left_alone():
+    scaling = SeriesScaling("linear")
+    scaling.learn(torch.ones(10, 60, 6))
+    assert torch.equal(scaling(torch.ones(1, 60, 6)), torch.zeros(1, 60, 6))
+
+
+def test_hours_do_not_depend_on_their_neighbours(posterior, hours):
+    theta = np.full((100, 2), 0.4)
+    alone = posterior.log_prob(theta[:1], hours.isel(sample=[5]))
+    assert posterior.log_prob(theta, hours)[5] == pytest.approx(alone[0], abs=1e-4)
+
+
+def test_the_control_point_matters_only_where_it_is_read(runs, hours):
+    moved = hours.assign(x_c=hours.x_c + 0.01)
+    for reads in (True, False):
+        network = HourPosterior(replace(ALEATORY_FLOW, reads_control=reads), 1)
+        assert same_answers(network, network, hours)
+        theta = np.full((100, 2), 0.3)
+        assert np.array_equal(network.log_prob(theta, hours), network.log_prob(theta, moved)) != reads
+
+
+def test_training_is_the_same_each_time(runs, posterior, hours):
+    again = HourPosterior.from_weights(train_posterior(runs, ALEATORY_FLOW, Training(epochs=2, batch_size=64)))
+    assert same_answers(posterior, again, hours)
+    assert again.history.held_out_loss == posterior.history.held_out_loss
+
+
+# Hours of all kinds
+
+
+def test_one_hour(posterior, hours):
+    assert posterior.sample((10,), hours.isel(sample=[0]), np.random.default_rng(1)).shape == (10, 1, 2)
+
+
+def test_a_calm_hour_is_an_hour(posterior):
+    calm = observed_hours(np.zeros((1, 60, 6)), (0.5, 0.5, 0.5))
+    assert np.isfinite(posterior.sample((100,), calm, np.random.default_rng(1))).all()
+
+
+def test_many_hours(posterior, hours):
+    many = hours.isel(sample=np.arange(20_000) % 100)  # read a thousand at a time
+    draws = posterior.sample((1,), many, np.random.default_rng(1))
+    assert draws.shape == (1, 20_000, 2)
+    density = posterior.log_prob(np.full((20_000, 2), 0.3), many)
+    assert np.allclose(density[:100], density[-100:], atol=1e-4)
+
+
+def with_y(hours, change):
+    y = hours.y.values.copy()
+    change(y)
+    return hours.assign(y=(hours.y.dims, y))
+
+
+def put(place, value):
+    def change(y):
+        y[place] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda hours: with_y(hours, put((3, 5, 3), np.nan)), "hour 3, minute 5, y4, is nan"),
+        (lambda hours: with_y(hours, put((3, 5, 3), -1)), "is -1.0; needed are finite numbers from 0 up"),
+        (lambda hours: with_y(hours, put((0, 0, 0), np.inf)), "y1, is inf"),
+        (lambda hours: hours.isel(time=slice(59)), r"shape \(100, 59, 6\)"),
+        (lambda hours: hours.isel(output=slice(5)), r"shape \(100, 60, 5\)"),
+        (lambda hours: hours.isel(sample=slice(0)), "at least one hour"),
+        (lambda hours: hours.assign(x_c=hours.x_c + 1), "X_c1, is 1.65; needed are numbers in"),
+        (lambda hours: hours.assign(x_c=hours.x_c * np.nan), "X_c1, is nan"),
+        (lambda hours: hours.drop_vars("x_c"), "neither x_c nor x"),
+    ],
+)
+def test_refuses_hours(posterior, hours, spoil, said):
+    with pytest.raises(InputError, match=said):
+        posterior.sample((1,), spoil(hours), np.random.default_rng(1))
+
+
+def test_refuses_other_misfits(posterior, hours):
+    with pytest.raises(InputError, match=r"theta has shape \(3, 2\)"):
+        posterior.log_prob(np.zeros((3, 2)), hours)
+    with pytest.raises(InputError, match=r"shape is \(0,\)"):
+        posterior.sample((0,), hours, np.random.default_rng(1))
+    with pytest.raises(InputError, match="X_b1"):
+        Architecture(("X_b1",), True, "root")
+    with pytest.raises(InputError, match="heads that divide"):
+        replace(ALEATORY_FLOW, heads=5)
+
+
+# Weights on disk
+
+
+def test_saved_and_loaded_it_is_the_same(posterior, hours, tmp_path):
+    posterior.save(tmp_path / "flow.safetensors")
+    loaded = HourPosterior.load(tmp_path / "flow.safetensors", device="cpu")
+    assert same_answers(posterior, loaded, hours)
+    assert loaded.architecture == posterior.architecture
+    assert loaded.history == posterior.history
+    assert loaded.identity == posterior.identity
+
+
+def rewrite(path, header=None, tensors=None):
+    """Change the file's header or tensors by functions."""
+    with safetensors.safe_open(path, "numpy") as file:
+        text = json.loads(file.metadata()["flowcal"])
+        values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header, tensors = header or (lambda h: h), tensors or (lambda t: t)
+    safetensors.numpy.save_file(tensors(values), path, {"flowcal": json.dumps(header(text))})
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.unlink(), "cannot be read as weights"),
+        (lambda path: path.write_text("no weights"), "cannot be read as weights"),
+        (cut, "cannot be read as weights"),
+        (lambda path: safetensors.numpy.save_file({"a": np.zeros(3)}, path), "metadata has no 'flowcal'"),
+        (lambda path: rewrite(path, header=lambda h: h | {"kind": "Surrogate"}), "kind 'Surrogate'"),
+        (lambda path: rewrite(path, header=lambda h: {"kind": "HourPosterior"}), "do not fit their header"),
+        (lambda path: rewrite(path, header=lambda h: [h]), "JSON object"),
+        (
+            lambda path: rewrite(path, header=lambda h: h | {"architecture": h["architecture"] | {"width": 10**9}}),
+            "from 1 to 1024",
+        ),
+        (
+            lambda path: rewrite(path, header=lambda h: h | {"architecture": h["architecture"] | {"width": 32}}),
+            "do not fit their header",
+        ),
+        (lambda path: rewrite(path, tensors=lambda t: t | {"scaling.mean": np.zeros(5, np.float32)}), "scaling.mean"),
+        (lambda path: rewrite(path, tensors=lambda t: t | {"scaling.mean": t["scaling.mean"] * np.nan}), "not finite"),
+    ],
+)
+def test_a_wrong_or_damaged_file_is_refused(posterior, tmp_path, spoil, said):
+    path = tmp_path / "flow.safetensors"
+    posterior.save(path)
+    spoil(path)
+    with pytest.raises(WeightsError, match=said):
+        HourPosterior.load(path)
+
+
+def test_simulated_runs_are_read_like_observed_hours(posterior, runs):
+    observed = xr.merge([runs[["y"]], xr.Dataset({"x_c": (("sample", "control"), runs.x.values[:, 5:])})])
+    theta = runs.x.sel(input=list(ALEATORY)).values
+    assert np.array_equal(posterior.log_prob(theta, runs), posterior.log_prob(theta, observed))
