@@ -1,0 +1,1 @@
+"""Decide: what an uncertainty model and a simulator say of outputs and designs."""
