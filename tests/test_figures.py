@@ -3,8 +3,10 @@
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import xarray as xr
 
-from flowcal.challenge import CONTROL, EPISTEMIC, TABLE_1
+from flowcal.challenge import CONTROL, EPISTEMIC, LOADS, TABLE_1
+from flowcal.infer.prediction import predictive_levels
 from flowcal.report import figures
 from flowcal.report.plotly_renderer import figure_html
 from flowcal.simulate.real_system import RealSystem
@@ -27,7 +29,37 @@ def drawn():
         "observed_distributions": figures.observed_distributions(hours, ["1"] * 100),
         "two_systems": figures.two_systems({"a": hours, "b": hours}),
         "autocorrelation": figures.autocorrelation({"a": np.ones((11, 2)), "b": np.ones((11, 2))}),
+        **inferred(),
     }
+
+
+def inferred():
+    """The figures of flows and of what follows from them."""
+    rng = np.random.default_rng(1)
+    grid, share = np.linspace(0, 1, 11), rng.random((50, 2))
+    curve = {"training_loss": [2.0, 1.0], "held_out_loss": [2.1, 1.5]}
+    tried = xr.Dataset(
+        {"rank": (("sample", "parameter"), share), "credibility": ("sample", share[:, 0])}, {"parameter": ["a", "b"]}
+    )
+    hours = RealSystem().observe(TABLE_1[0])
+    bounds = {0.95: dict.fromkeys(LOADS, (2.0, 1.0, 3.0)), 0.999: dict.fromkeys(LOADS, (4.0, 3.0, 5.0))}
+    return {
+        "learning_curves": figures.learning_curves({"a": curve, "b": curve}),
+        "calibration": figures.calibration(dict.fromkeys("abcd", tried), rng),
+        "marginal_densities": figures.marginal_densities(
+            {"a": rng.random((3, 11))}, grid, EPISTEMIC, spans={"E": [(0.1, 0.2)] * 3}, marks={"truth": [0.3] * 3}
+        ),
+        "joint_densities": figures.joint_densities(grid, {"a": rng.random((11, 11))}),
+        "hour_posteriors": figures.hour_posteriors({"a": rng.random((9, 3, 2))}, rng.random((3, 2)), ["X_a1", "X_a2"]),
+        "distance_by_hours": figures.distance_by_hours([1, 10], {"a": rng.random((2, 5))}),
+        "set_by_level": figures.set_by_level([0.1, 0.5], [0.01, 0.1], [False, True], 0.0075),
+        "predictive_levels": figures.predictive_levels(predictive_levels(hours, hours, rng), rng),
+        "scores_by_point": figures.scores_by_point({"a": ([0.1, 0.2], [0.01, 0.01])}, [2, 7]),
+        "interval_bounds": figures.interval_bounds({"a": bounds, "b": bounds}),
+    }
+
+
+NAMED_CATEGORIES = {("sobol_bars", "xaxis"), ("interval_bounds", "yaxis")}  # inputs and sources name themselves
 
 
 def test_every_figure_is_tried(drawn):
@@ -45,7 +77,7 @@ def test_axes_are_labelled(drawn, kind):
         rows, columns = figure._get_subplot_rows_columns()
         grid = [[figure.get_subplot(row, column) for column in columns] for row in rows]
         lines = grid if kind == "yaxis" else list(zip(*grid, strict=True))
-        if (name, kind) != ("sobol_bars", "xaxis"):  # its categories are names of inputs
+        if (name, kind) not in NAMED_CATEGORIES:
             assert all(getattr(line[0 if kind == "yaxis" else -1], kind).title.text for line in lines), name
 
 

@@ -2,12 +2,32 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from flowcal.challenge import EPISTEMIC, PUBLISHED, PublishedEntry
-from flowcal.simulate.real_system import _TRUE_X_E
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["score_box", "write_scores"]
+from flowcal.challenge import EPISTEMIC, PUBLISHED, SEED_MAX, PublishedEntry
+from flowcal.infer.energy_distance import energy_distance
+from flowcal.infer.uncertainty import AleatoryDistribution, EpistemicBox, EpistemicSet, UncertaintyModel
+from flowcal.simulate.campaign import Runner, run_campaign
+from flowcal.simulate.real_system import _TRUE_F_A, _TRUE_X_E
+from flowcal.simulate.simulator import Simulator
+
+__all__ = [
+    "direct_distances_by_hours",
+    "distances_by_hours",
+    "score_aleatory",
+    "score_box",
+    "score_set",
+    "true_hours",
+    "true_uncertainty_model",
+    "write_scores",
+]
+
+BLOCKS, DRAWS = 10, 4000  # energy distances are means over blocks of so many draws each
 
 
 def write_scores(path: Path) -> dict[str, dict]:
@@ -46,3 +66,100 @@ def score_box(entry: PublishedEntry) -> dict:
         "volume": math.prod(high - low for low, high in entry.x_e_intervals.values()),
         "best_guess_distance": math.dist(entry.x_e_best, _TRUE_X_E) if entry.x_e_best else None,
     }
+
+
+def true_uncertainty_model() -> UncertaintyModel:
+    """The truth as an uncertainty model: f_a itself, and the point X_e* as E."""
+    return UncertaintyModel(_TrueDistribution(), EpistemicBox(_TRUE_X_E, _TRUE_X_E))
+
+
+def true_hours(
+    simulator: Simulator, x_c: Sequence[float], hours: int, random_seed: int, runner: Runner | None = None
+) -> xr.Dataset:
+    """New hours of the embedded real system at a control point, with the inputs x that made them."""
+    rng = np.random.default_rng(random_seed)
+    x = np.column_stack([_TrueDistribution().sample(hours, rng), np.tile([*_TRUE_X_E, *x_c], (hours, 1))])
+    return run_campaign(simulator, x, rng.integers(1, SEED_MAX, hours, endpoint=True), runner)
+
+
+def score_aleatory(f_a: AleatoryDistribution, random_seed: int) -> dict:
+    """Hold an f_a against the true one.
+
+    Returns
+    -------
+    dict
+        'mean' and 'standard_deviation' of X_a1 and X_a2, their 'correlation', each for the f_a given ('estimate') and
+        the true one ('truth'); 'energy_distance' between the two with its 'energy_distance_error', one standard error.
+    """
+    rng = np.random.default_rng(random_seed)
+    samples = {"estimate": f_a.sample(BLOCKS * DRAWS, rng), "truth": _TrueDistribution().sample(BLOCKS * DRAWS, rng)}
+    blocks = zip(*(np.split(sample, BLOCKS) for sample in samples.values()), strict=True)
+    distances = [energy_distance(*pair) for pair in blocks]
+    return {
+        "mean": {name: sample.mean(axis=0).tolist() for name, sample in samples.items()},
+        "standard_deviation": {name: sample.std(axis=0).tolist() for name, sample in samples.items()},
+        "correlation": {name: float(np.corrcoef(sample.T)[0, 1]) for name, sample in samples.items()},
+        "energy_distance": float(np.mean(distances)),
+        "energy_distance_error": float(np.std(distances, ddof=1) / np.sqrt(BLOCKS)),
+    }
+
+
+def distances_by_hours(
+    draws: NDArray[np.float64], counts: Sequence[int], repeats: int, random_seed: int
+) -> list[list[float]]:
+    """Energy distance from the truth of the heap of some hours' posterior draws, for several numbers of hours.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (n, hours, 2)
+        Posterior draws of X_a for each hour.
+    counts : sequence of int
+        Numbers of hours to take, at random.
+    repeats : int
+        How often they are taken anew.
+    random_seed : int
+
+    Returns
+    -------
+    list of list of float
+        By count, a value a repeat.
+    """
+    rng = np.random.default_rng(random_seed)
+    truth = _TrueDistribution().sample(DRAWS, rng)
+
+    def distance(count: int) -> float:
+        heap = draws[:, rng.choice(draws.shape[1], count, replace=False)].reshape(-1, 2)
+        return energy_distance(heap[rng.integers(len(heap), size=DRAWS)], truth)
+
+    return [[distance(count) for _ in range(repeats)] for count in counts]
+
+
+def direct_distances_by_hours(counts: Sequence[int], repeats: int, random_seed: int) -> list[list[float]]:
+    """The same for draws of X_a itself, one an hour: what the number of hours alone costs."""
+    draws = _TrueDistribution().sample(10 * max(counts), np.random.default_rng([random_seed, 1]))
+    return distances_by_hours(draws[None], counts, repeats, random_seed)
+
+
+def score_set(e: EpistemicSet) -> dict:
+    """Hold a set E against X_e*: whether it 'contains' it, and its 'volume', the unit cube being 1."""
+    return {"contains": bool(e.contains([_TRUE_X_E])[0]), "volume": e.volume}
+
+
+class _TrueDistribution:
+    """The true f_a: X_a1 and X_a2 independent."""
+
+    resolution = 0.0
+
+    @property
+    def identity(self) -> dict[str, list[str]]:
+        """What decides it: its marginals with their parameters."""
+        return {"truth": [f"{marginal.dist.name}{marginal.args}{marginal.kwds}" for marginal in _TRUE_F_A]}
+
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """As many draws, shape (n, 2)."""
+        return np.column_stack([marginal.rvs(n, random_state=rng) for marginal in _TRUE_F_A])
+
+    def log_prob(self, x_a: ArrayLike) -> NDArray[np.float64]:
+        """Log density (n,) at x_a (n, 2)."""
+        columns = np.asarray(x_a, np.float64).T
+        return sum(marginal.logpdf(values) for marginal, values in zip(_TRUE_F_A, columns, strict=True))

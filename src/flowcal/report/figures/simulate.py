@@ -1,4 +1,4 @@
-"""The study's figures: one function each, from labelled data to a plotly figure."""
+"""Figures of the black box, its sensitivity and its observed hours."""
 
 from collections.abc import Sequence
 
@@ -6,61 +6,19 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from plotly.subplots import make_subplots
 
-from flowcal.challenge import CONTROL, LOADS, OUTPUT_UNITS, OUTPUTS
-
-__all__ = [
-    "autocorrelation",
-    "control_points",
-    "hour",
-    "observed_distributions",
-    "present",
-    "seeds",
-    "sobol_bars",
-    "sweep_atlas",
-    "turning_points",
-    "two_systems",
-]
-
-# Okabe and Ito's palette, told apart by colour-blind readers and in grey print.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-GREY = "#7f7f7f"
-
-LAYOUT = {
-    "colorway": PALETTE,
-    "font": {"family": "system-ui, sans-serif", "size": 13},
-    "paper_bgcolor": "rgba(0,0,0,0)",
-    "plot_bgcolor": "rgba(0,0,0,0)",
-    "margin": {"l": 75, "r": 20, "t": 30, "b": 50},
-    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    "hovermode": "closest",
-    "template": "none",
-}
-AXIS = {
-    "gridcolor": "rgba(127,127,127,0.25)",
-    "zeroline": False,
-    "linecolor": GREY,
-    "ticks": "outside",
-    "title": {"standoff": 8},
-    "automargin": True,
-}
-
-
-def present(figure: go.Figure, caption: str, alt: str) -> go.Figure:
-    """The figure with the caption and the text alternative that the book prints with it."""
-    return figure.update_layout(meta={"caption": caption, "alt": alt})
+from flowcal.challenge import CONTROL, LOADS, OUTPUTS
+from flowcal.report.figures.style import BLUE, GREY, PALETTE, RED, SKY, axis_title, joined, legend_once, panels, small
 
 
 def hour(y: NDArray[np.float64]) -> go.Figure:
     """One hour, shape (60, 6): the powers above, the loads below."""
-    figure = _panels(2, 1, shared_xaxes=True, vertical_spacing=0.08)
+    figure = panels(2, 1, shared_xaxes=True, vertical_spacing=0.08)
     dashes = ("solid", "dash", "dot")
     for position, name in enumerate(OUTPUTS):
         row, turn = divmod(position, 3)
         line = {"color": PALETTE[position], "dash": dashes[turn], "width": 2}
-        figure.add_scatter(y=_small(y[:, position]), name=name, line=line, row=row + 1, col=1)
+        figure.add_scatter(y=small(y[:, position]), name=name, line=line, row=row + 1, col=1)
     figure.update_xaxes(title_text="time [min]", row=2)
     figure.update_yaxes(title_text="power [MW]", rangemode="tozero", row=1)
     figure.update_yaxes(title_text="load [–]", rangemode="tozero", row=2)
@@ -69,7 +27,7 @@ def hour(y: NDArray[np.float64]) -> go.Figure:
 
 def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str], common_scale: bool = True) -> go.Figure:
     """Every output (rows) along every swept input (columns): a grey line a minute, their mean in colour."""
-    figure = _panels(
+    figure = panels(
         len(OUTPUTS),
         len(inputs),
         shared_xaxes=True,
@@ -82,37 +40,35 @@ def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str], common_scale: bool = 
         for row, output in enumerate(OUTPUTS, 1):
             minutes = sweeps.y.sel(input=name, output=output).transpose("time", "level").values
             place = {"showlegend": False, "row": row, "col": column}
-            figure.add_scatter(
-                **_joined(levels, minutes), line={"color": GREY, "width": 0.5}, hoverinfo="skip", **place
-            )
+            figure.add_scatter(**joined(levels, minutes), line={"color": GREY, "width": 0.5}, hoverinfo="skip", **place)
             figure.add_scatter(
                 x=levels,
-                y=_small(minutes.mean(axis=0)),
+                y=small(minutes.mean(axis=0)),
                 name=f"mean {output}",
                 line={"color": BLUE, "width": 2.5},
                 **place,
             )
         figure.update_xaxes(title_text=f"level of {name}", row=len(OUTPUTS), col=column)
     for row, output in enumerate(OUTPUTS, 1):
-        figure.update_yaxes(title_text=_axis_title(output), row=row, col=1)
+        figure.update_yaxes(title_text=axis_title(output), row=row, col=1)
     return figure.update_yaxes(rangemode="tozero").update_layout(height=860)
 
 
 def seeds(sweep: xr.Dataset) -> go.Figure:
     """Every output of ten seeds at the same inputs, over the minutes of the hour."""
-    figure = _panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
+    figure = panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
     for position, name in enumerate(OUTPUTS):
         row, column = divmod(position, 3)
         lines = sweep.y.sel(output=name).values
-        figure.add_scatter(**_joined(np.arange(lines.shape[1]), lines), row=row + 1, col=column + 1)
-        figure.update_yaxes(title_text=_axis_title(name), row=row + 1, col=column + 1)
+        figure.add_scatter(**joined(np.arange(lines.shape[1]), lines), row=row + 1, col=column + 1)
+        figure.update_yaxes(title_text=axis_title(name), row=row + 1, col=column + 1)
     figure.update_xaxes(title_text="time [min]", row=2)
     return figure.update_traces(line={"color": BLUE, "width": 0.8}, showlegend=False).update_layout(height=440)
 
 
 def turning_points(sweeps: xr.Dataset, turns: dict[str, float | None]) -> go.Figure:
     """Mean over the hour of each output, in its own range, along the control inputs, with the turning points found."""
-    figure = _panels(1, len(CONTROL), shared_yaxes=True, subplot_titles=CONTROL, horizontal_spacing=0.03)
+    figure = panels(1, len(CONTROL), shared_yaxes=True, subplot_titles=CONTROL, horizontal_spacing=0.03)
     for column, control in enumerate(CONTROL, 1):
         mean = sweeps.y.sel(input=control).mean("time")
         spread = mean.max("level") - mean.min("level")
@@ -121,34 +77,34 @@ def turning_points(sweeps: xr.Dataset, turns: dict[str, float | None]) -> go.Fig
                 curve = ((mean - mean.min("level")) / spread).sel(output=name)
                 line = {"color": PALETTE[position], "dash": "solid" if name in LOADS else "dot"}
                 figure.add_scatter(
-                    x=sweeps.level.values, y=_small(curve), name=name, legendgroup=name, line=line, row=1, col=column
+                    x=sweeps.level.values, y=small(curve), name=name, legendgroup=name, line=line, row=1, col=column
                 )
         if turns[control] is not None:
             figure.add_vline(turns[control], line={"color": GREY, "dash": "dash"}, row=1, col=column)
         figure.update_xaxes(title_text="level", row=1, col=column)
     figure.update_yaxes(title_text="share of own range", col=1)
-    return _legend_once(figure).update_layout(height=380, legend_y=1.1)
+    return legend_once(figure).update_layout(height=380, legend_y=1.1)
 
 
 def sobol_bars(indices: xr.Dataset) -> go.Figure:
     """First-order and total indices of every quantity by input, with their intervals."""
     quantities = indices.quantity.values
-    figure = _panels(len(quantities), 1, shared_xaxes=True, subplot_titles=quantities, vertical_spacing=0.06)
+    figure = panels(len(quantities), 1, shared_xaxes=True, subplot_titles=quantities, vertical_spacing=0.06)
     for row, quantity in enumerate(quantities, 1):
         for name, title, color in (("first_order", "first order", SKY), ("total", "total", BLUE)):
             value = indices[name].sel(quantity=quantity)
             estimate = value.sel(bound="estimate")
             error = {
                 "type": "data",
-                "array": _small(value.sel(bound="high") - estimate),
-                "arrayminus": _small(estimate - value.sel(bound="low")),
+                "array": small(value.sel(bound="high") - estimate),
+                "arrayminus": small(estimate - value.sel(bound="low")),
                 "thickness": 1,
                 "width": 3,
                 "color": GREY,
             }
             figure.add_bar(
                 x=indices.source.values,
-                y=_small(estimate),
+                y=small(estimate),
                 error_y=error,
                 name=title,
                 legendgroup=name,
@@ -157,13 +113,13 @@ def sobol_bars(indices: xr.Dataset) -> go.Figure:
                 col=1,
             )
     figure.update_yaxes(title_text="share", range=[-0.05, 1.1])
-    return _legend_once(figure).update_layout(height=680, barmode="group", legend_y=1.06)
+    return legend_once(figure).update_layout(height=680, barmode="group", legend_y=1.06)
 
 
 def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
     """Sets of control points, each pair of control inputs against each other."""
     pairs = ((0, 1), (0, 2), (1, 2))
-    figure = _panels(1, 3, horizontal_spacing=0.12)
+    figure = panels(1, 3, horizontal_spacing=0.12)
     for position, (name, points) in enumerate(designs.items()):
         points = np.asarray(points)
         marker = {"color": PALETTE[position], "symbol": ("circle", "diamond-open")[position], "size": (17, 9)[position]}
@@ -183,57 +139,57 @@ def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
     for column, (first, second) in enumerate(pairs, 1):
         figure.update_xaxes(title_text=CONTROL[first], range=[-0.05, 1.05], row=1, col=column)
         figure.update_yaxes(title_text=CONTROL[second], range=[-0.05, 1.1], row=1, col=column)
-    return _legend_once(figure).update_layout(height=340)
+    return legend_once(figure).update_layout(height=340)
 
 
 def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figure:
     """Spread over the hours of each output's mean, by control point."""
-    figure = _panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
+    figure = panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
     mean = hours.y.mean("time")
     for position, name in enumerate(OUTPUTS):
         row, column = divmod(position, 3)
         figure.add_box(
             x=np.asarray(labels),
-            y=_small(mean.sel(output=name)),
+            y=small(mean.sel(output=name)),
             line={"width": 1, "color": BLUE if name not in LOADS else RED},
             marker={"size": 3},
             showlegend=False,
             row=row + 1,
             col=column + 1,
         )
-        figure.update_yaxes(title_text=_axis_title(name), rangemode="tozero", row=row + 1, col=column + 1)
+        figure.update_yaxes(title_text=axis_title(name), rangemode="tozero", row=row + 1, col=column + 1)
     figure.update_xaxes(title_text="control point", row=2)
     return figure.update_xaxes(type="category").update_layout(height=480)
 
 
 def two_systems(systems: dict[str, xr.Dataset]) -> go.Figure:
     """Empirical distribution of each output's mean over the hour, a line for each system."""
-    figure = _panels(2, 3, vertical_spacing=0.2, horizontal_spacing=0.06)
+    figure = panels(2, 3, vertical_spacing=0.2, horizontal_spacing=0.06)
     for color, (system, hours) in zip((BLUE, RED), systems.items(), strict=False):
         for position, name in enumerate(OUTPUTS):
             row, column = divmod(position, 3)
             values = np.sort(hours.y.sel(output=name).mean("time").values)
             figure.add_scatter(
-                x=_small(values),
-                y=_small((np.arange(len(values)) + 0.5) / len(values)),
+                x=small(values),
+                y=small((np.arange(len(values)) + 0.5) / len(values)),
                 name=system,
                 legendgroup=system,
                 line={"color": color, "shape": "hv", "dash": "solid" if color == BLUE else "dash"},
                 row=row + 1,
                 col=column + 1,
             )
-            figure.update_xaxes(title_text=_axis_title(name), row=row + 1, col=column + 1)
+            figure.update_xaxes(title_text=axis_title(name), row=row + 1, col=column + 1)
     figure.update_yaxes(title_text="share of hours", col=1)
-    return _legend_once(figure).update_layout(height=480)
+    return legend_once(figure).update_layout(height=480)
 
 
 def autocorrelation(by_system: dict[str, NDArray[np.float64]]) -> go.Figure:
     """Autocorrelation within the hour of y1 and y4, shape (lags, 2) for each system."""
-    figure = _panels(1, 2, subplot_titles=("y1", "y4"), shared_yaxes=True, horizontal_spacing=0.05)
+    figure = panels(1, 2, subplot_titles=("y1", "y4"), shared_yaxes=True, horizontal_spacing=0.05)
     for color, (system, values) in zip((BLUE, RED), by_system.items(), strict=False):
         for column in (1, 2):
             figure.add_scatter(
-                y=_small(values[:, column - 1]),
+                y=small(values[:, column - 1]),
                 name=system,
                 legendgroup=system,
                 mode="lines+markers",
@@ -243,37 +199,4 @@ def autocorrelation(by_system: dict[str, NDArray[np.float64]]) -> go.Figure:
             )
     figure.update_xaxes(title_text="lag [min]")
     figure.update_yaxes(title_text="autocorrelation", col=1)
-    return _legend_once(figure).update_layout(height=340, legend_y=1.1)
-
-
-def _panels(rows: int, columns: int, **options) -> go.Figure:
-    figure = make_subplots(rows, columns, **options).update_layout(LAYOUT)
-    return figure.update_xaxes(AXIS).update_yaxes(AXIS)
-
-
-def _joined(x: ArrayLike, lines: NDArray[np.float64]) -> dict[str, NDArray | str]:
-    """Many lines as one trace, with a gap after each: far lighter than a trace a line."""
-    gap = np.full((len(lines), 1), np.nan)
-    return {
-        "x": np.tile(np.append(np.asarray(x, np.float32), np.nan), len(lines)),
-        "y": _small(np.hstack([lines, gap]).ravel()),
-        "mode": "lines",
-    }
-
-
-def _small(values: ArrayLike) -> NDArray[np.float32]:
-    """Single precision, half the page's weight and more than a screen shows."""
-    return np.asarray(values, np.float32)
-
-
-def _legend_once(figure: go.Figure) -> go.Figure:
-    """Each name once in the legend, which switches all its lines."""
-    seen: set[str] = set()
-    for trace in figure.data:
-        trace.showlegend = trace.name not in seen
-        seen.add(trace.name)
-    return figure
-
-
-def _axis_title(output: str) -> str:
-    return f"{output} [{OUTPUT_UNITS[output].replace('1', '–')}]"
+    return legend_once(figure).update_layout(height=340, legend_y=1.1)

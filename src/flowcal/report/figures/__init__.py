@@ -1,0 +1,49 @@
+"""The study's figures: one function each, from labelled data to a plotly figure."""
+
+from flowcal.report.figures.decide import interval_bounds
+from flowcal.report.figures.infer import (
+    calibration,
+    distance_by_hours,
+    hour_posteriors,
+    joint_densities,
+    learning_curves,
+    marginal_densities,
+    predictive_levels,
+    scores_by_point,
+    set_by_level,
+)
+from flowcal.report.figures.simulate import (
+    autocorrelation,
+    control_points,
+    hour,
+    observed_distributions,
+    seeds,
+    sobol_bars,
+    sweep_atlas,
+    turning_points,
+    two_systems,
+)
+from flowcal.report.figures.style import present
+
+__all__ = [
+    "autocorrelation",
+    "calibration",
+    "control_points",
+    "distance_by_hours",
+    "hour",
+    "hour_posteriors",
+    "interval_bounds",
+    "joint_densities",
+    "learning_curves",
+    "marginal_densities",
+    "observed_distributions",
+    "predictive_levels",
+    "present",
+    "scores_by_point",
+    "seeds",
+    "set_by_level",
+    "sobol_bars",
+    "sweep_atlas",
+    "turning_points",
+    "two_systems",
+]

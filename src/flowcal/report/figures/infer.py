@@ -1,0 +1,202 @@
+"""Figures of trained flows and of what they infer."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from flowcal.challenge import ALEATORY, OUTPUTS
+from flowcal.infer.diagnostics import uniform_band
+from flowcal.report.figures.style import BLUE, GREY, PALETTE, RED, legend_once, panels, small
+
+COLUMNS = 3
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> go.Figure:
+    """Training and held-out loss over the epochs, a panel for each trained flow."""
+    figure = _grid(list(curves))
+    for position, history in enumerate(curves.values()):
+        for color, (key, name) in zip(
+            (BLUE, RED), (("training_loss", "training, with dropout"), ("held_out_loss", "held out")), strict=True
+        ):
+            epochs = np.arange(1, len(history[key]) + 1)
+            line = {"color": color, "dash": "solid" if color == BLUE else "dash"}
+            figure.add_trace(
+                go.Scatter(x=epochs, y=small(history[key]), name=name, legendgroup=name, line=line), **_cell(position)
+            )
+    return _label_grid(figure, "epoch", "loss [nats]")
+
+
+def calibration(results: Mapping[str, xr.Dataset], rng: np.random.Generator) -> go.Figure:
+    """Excess of the distribution functions of ranks and credibilities over uniform ones, with 95 % bands."""
+    figure = _grid(list(results))
+    at = np.linspace(0.01, 0.99, 99)
+    for position, result in enumerate(results.values()):
+        low, high = uniform_band(result.sizes["sample"], at, rng) - at
+        band = {"line": {"width": 0}, "hoverinfo": "skip", "legendgroup": "band"}
+        figure.add_trace(go.Scatter(x=at, y=small(high), name="edge", showlegend=False, **band), **_cell(position))
+        name = "95 % of right posteriors stay within"
+        shade = go.Scatter(x=at, y=small(low), fill="tonexty", fillcolor="rgba(127,127,127,0.3)", name=name, **band)
+        figure.add_trace(shade, **_cell(position))
+        lines = {str(name): result["rank"].sel(parameter=name).values for name in result.parameter.values}
+        lines["credibility"] = result.credibility.values
+        for color, dash, (name, values) in zip(PALETTE, DASHES, lines.items(), strict=False):
+            excess = np.searchsorted(np.sort(values), at, side="right") / len(values) - at
+            line = {"color": color, "dash": dash, "width": 2}
+            figure.add_trace(
+                go.Scatter(x=at, y=small(excess), name=name, legendgroup=name, line=line), **_cell(position)
+            )
+    return _label_grid(figure, "level", "excess share")
+
+
+def marginal_densities(
+    curves: Mapping[str, NDArray[np.float64]],
+    grid: ArrayLike,
+    names: Sequence[str],
+    spans: Mapping[str, Sequence[Sequence[float]]] | None = None,
+    marks: Mapping[str, Sequence[float]] | None = None,
+) -> go.Figure:
+    """Marginal densities (inputs, grid), a panel an input and a line a source, with intervals and single values."""
+    figure = panels(1, len(names), subplot_titles=list(names), horizontal_spacing=0.07)
+    for (name, densities), color, dash in zip(curves.items(), PALETTE, DASHES, strict=False):
+        for column, density in enumerate(densities, 1):
+            line = {"color": color, "dash": dash, "width": 2}
+            trace = go.Scatter(x=small(grid), y=small(density), name=name, legendgroup=name, line=line)
+            figure.add_trace(trace, row=1, col=column)
+    for height, (name, intervals) in enumerate((spans or {}).items(), 1):
+        for column, interval in enumerate(intervals, 1):
+            line = {"color": GREY, "width": 9 - 4 * height, "dash": "solid"}
+            place = [-0.06 * height * max(np.max(d[column - 1]) for d in curves.values())] * 2
+            trace = go.Scatter(x=interval, y=place, name=name, legendgroup=name, mode="lines", line=line)
+            figure.add_trace(trace, row=1, col=column)
+    for name, values in (marks or {}).items():
+        for column, value in enumerate(values, 1):
+            marker = {"symbol": "diamond", "size": 11, "color": "black", "line": {"color": "white", "width": 1}}
+            trace = go.Scatter(x=[value], y=[0], name=name, legendgroup=name, mode="markers", marker=marker)
+            figure.add_trace(trace, row=1, col=column)
+    figure.update_xaxes(title_text="value [–]", range=[-0.02, 1.02])
+    figure.update_yaxes(title_text="density [–]", col=1)
+    return legend_once(figure).update_layout(height=380, legend_y=1.12)
+
+
+def joint_densities(grid: ArrayLike, log_densities: Mapping[str, NDArray[np.float64]]) -> go.Figure:
+    """Log densities of X_a (grid of X_a2, grid of X_a1), a panel a source, on one colour scale."""
+    figure = panels(1, len(log_densities), subplot_titles=list(log_densities), horizontal_spacing=0.05)
+    for column, values in enumerate(log_densities.values(), 1):
+        shown = small(np.maximum(values, -6) / np.log(10))
+        heat = go.Heatmap(x=small(grid), y=small(grid), z=shown, coloraxis="coloraxis", hoverinfo="x+y+z")
+        figure.add_trace(heat, row=1, col=column)
+    scale = {"colorscale": "Cividis", "cmin": -2, "cmax": 1.3, "colorbar": {"title": {"text": "log₁₀ density"}}}
+    figure.update_xaxes(title_text=ALEATORY[0])
+    figure.update_yaxes(title_text=ALEATORY[1], col=1)
+    return figure.update_layout(height=360, coloraxis=scale)
+
+
+def hour_posteriors(draws: Mapping[str, NDArray[np.float64]], truth: ArrayLike, names: Sequence[str]) -> go.Figure:
+    """Posterior draws (n, hours, 2) of single hours with the true values (hours, 2), a panel an hour."""
+    truth = np.asarray(truth)
+    figure = panels(1, len(truth), subplot_titles=[f"hour {n}" for n in range(1, len(truth) + 1)], shared_yaxes=True)
+    for (source, values), color, symbol in zip(draws.items(), (RED, BLUE), ("x-thin", "circle-open"), strict=False):
+        for hour in range(len(truth)):
+            marker = {"color": color, "size": 4, "symbol": symbol, "line": {"color": color, "width": 1}, "opacity": 0.6}
+            x, y = small(values[:, hour].T)
+            trace = go.Scatter(x=x, y=y, mode="markers", name=source, legendgroup=source, marker=marker)
+            figure.add_trace(trace, row=1, col=hour + 1)
+    for hour, (x, y) in enumerate(truth):
+        marker = {"symbol": "star", "size": 15, "color": "gold", "line": {"color": "black", "width": 1.5}}
+        trace = go.Scatter(x=[x], y=[y], mode="markers", name="truth", legendgroup="truth", marker=marker)
+        figure.add_trace(trace, row=1, col=hour + 1)
+    figure.update_xaxes(title_text=names[0], range=[-0.03, 1.03])
+    figure.update_yaxes(range=[-0.03, 1.03]).update_yaxes(title_text=names[1], col=1)
+    return legend_once(figure).update_layout(height=360, legend_y=1.12)
+
+
+def distance_by_hours(hours: Sequence[int], lines: Mapping[str, NDArray[np.float64]]) -> go.Figure:
+    """Energy distance of f_a from the truth against the number of observed hours: repeats as dots, medians as lines."""
+    figure = panels(1, 1)
+    for (name, values), color, dash in zip(lines.items(), PALETTE, DASHES, strict=False):
+        values = np.maximum(values, 1e-5)
+        line = {"color": color, "dash": dash, "width": 2}
+        figure.add_scatter(x=list(hours), y=small(np.median(values, axis=1)), name=name, legendgroup=name, line=line)
+        every = np.repeat(hours, values.shape[1])
+        marker = {"color": color, "size": 5, "opacity": 0.5}
+        figure.add_scatter(x=every, y=small(values.ravel()), mode="markers", name=name, legendgroup=name, marker=marker)
+    figure.update_xaxes(type="log", title_text="observed hours", tickvals=list(hours))
+    figure.update_yaxes(type="log", title_text="energy distance [–]", exponentformat="power")
+    return legend_once(figure).update_layout(height=380)
+
+
+def set_by_level(
+    levels: Sequence[float], volume: Sequence[float], contains: Sequence[bool], published: float
+) -> go.Figure:
+    """Volume of the box against the share of draws in each of its intervals; a filled dot holds X_e*."""
+    figure = panels(1, 1)
+    figure.add_scatter(x=list(levels), y=small(volume), line={"color": BLUE}, showlegend=False)
+    for holds, name, symbol in ((True, "holds X_e*", "circle"), (False, "misses X_e*", "circle-open")):
+        chosen = [place for place, value in enumerate(contains) if value == holds]
+        marker = {"color": BLUE, "size": 10, "symbol": symbol, "line": {"width": 2}}
+        figure.add_scatter(
+            x=[levels[i] for i in chosen],
+            y=small([volume[i] for i in chosen]),
+            mode="markers",
+            name=name,
+            marker=marker,
+        )
+    line = {"color": RED, "dash": "dash"}
+    figure.add_scatter(
+        x=[min(levels), max(levels)], y=[published] * 2, mode="lines", name="Table 2 of the paper", line=line
+    )
+    figure.update_xaxes(title_text="share of the pooled draws in each interval")
+    figure.update_yaxes(type="log", title_text="volume of E [unit cube]", exponentformat="power")
+    return figure.update_layout(height=360)
+
+
+def predictive_levels(levels: xr.DataArray, rng: np.random.Generator, bins: int = 10) -> go.Figure:
+    """Histograms of where observed hours lie among predicted ones, with 95 % of what chance allows each bar."""
+    quantities = list(levels.quantity.values)
+    figure = panels(len(quantities), len(OUTPUTS), shared_xaxes=True, shared_yaxes="all", column_titles=list(OUTPUTS))
+    hours = levels.sizes["sample"]
+    low, high = np.quantile(rng.binomial(hours, 1 / bins, 10_000), [0.025, 0.975])
+    for row, quantity in enumerate(quantities, 1):
+        for column, output in enumerate(OUTPUTS, 1):
+            counts, edges = np.histogram(levels.sel(quantity=quantity, output=output), bins, (0, 1))
+            bar = go.Bar(x=small((edges[1:] + edges[:-1]) / 2), y=counts, marker={"color": BLUE}, showlegend=False)
+            figure.add_trace(bar, row=row, col=column)
+            figure.add_hrect(low, high, fillcolor=GREY, opacity=0.35, line_width=0, row=row, col=column)
+        figure.update_yaxes(title_text=f"hours, by {quantity}", row=row, col=1)
+    figure.update_xaxes(title_text="level", row=len(quantities), range=[0, 1], tickvals=[0, 0.5, 1])
+    return figure.update_layout(height=380, bargap=0.08)
+
+
+def scores_by_point(scores: Mapping[str, tuple[ArrayLike, ArrayLike]], points: Sequence[int]) -> go.Figure:
+    """Held-out score of step 2 at each control point with two standard errors, a series a reading."""
+    figure = panels(1, 1)
+    for (name, (score, error)), color, symbol in zip(scores.items(), PALETTE, ("circle", "diamond-open"), strict=False):
+        bars = {"type": "data", "array": small(2 * np.asarray(error)), "color": color, "thickness": 1}
+        marker = {"color": color, "symbol": symbol, "size": 10}
+        figure.add_scatter(x=list(points), y=small(score), error_y=bars, mode="markers", name=name, marker=marker)
+    figure.add_hline(0, line={"color": GREY, "dash": "dash"})
+    figure.update_xaxes(title_text="control point of Table 1", tickvals=list(points))
+    figure.update_yaxes(title_text="mean log density of the true X_e [nats]")
+    return figure.update_layout(height=360)
+
+
+def _grid(titles: Sequence[str]) -> go.Figure:
+    """Panels in rows of three, as many as there are titles, on one vertical scale."""
+    rows, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
+    spacing = {"vertical_spacing": 0.25 / rows, "horizontal_spacing": 0.04}
+    figure = panels(rows, columns, subplot_titles=list(titles), shared_yaxes="all", **spacing)
+    return figure.update_layout(height=150 + 200 * rows, legend_y=1 + 0.12 / rows)
+
+
+def _cell(position: int) -> dict[str, int]:
+    """Row and column of a panel of such a grid."""
+    return {"row": position // COLUMNS + 1, "col": position % COLUMNS + 1}
+
+
+def _label_grid(figure: go.Figure, x: str, y: str) -> go.Figure:
+    figure.update_xaxes(title_text=x).update_yaxes(title_text=y, col=1)
+    return legend_once(figure)
