@@ -40,7 +40,14 @@ def test_wrong_command_lines_are_exit_code_2(words, capsys):
 def test_status_lists_every_chapter(in_project, capsys):
     assert main(["status"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["problem", "sensitivity", "observations"]
+    assert [line.split()[0] for line in lines] == [
+        "problem",
+        "sensitivity",
+        "observations",
+        "aleatory",
+        "epistemic",
+        "intervals",
+    ]
     assert {line.split()[1] for line in lines} <= {"fresh", "stale", "not"}
 
 

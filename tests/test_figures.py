@@ -53,7 +53,7 @@ def inferred():
         "hour_posteriors": figures.hour_posteriors({"a": rng.random((9, 3, 2))}, rng.random((3, 2)), ["X_a1", "X_a2"]),
         "distance_by_hours": figures.distance_by_hours([1, 10], {"a": rng.random((2, 5))}),
         "set_by_level": figures.set_by_level([0.1, 0.5], [0.01, 0.1], [False, True], 0.0075),
-        "predictive_levels": figures.predictive_levels(predictive_levels(hours, hours, rng), rng),
+        "predictive_levels": figures.predictive_levels(predictive_levels(hours, hours, rng)),
         "scores_by_point": figures.scores_by_point({"a": ([0.1, 0.2], [0.01, 0.01])}, [2, 7]),
         "interval_bounds": figures.interval_bounds({"a": bounds, "b": bounds}),
     }

@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import norm
 
 from flowcal.challenge import BASELINE
-from flowcal.decide.intervals import flattened_intervals, trajectory_intervals
+from flowcal.decide.intervals import flattened_intervals, resampled_intervals, trajectory_intervals
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import InputError
-from flowcal.infer.uncertainty import EpistemicBox, UncertaintyModel
+from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
 
 
 class Uniform:
@@ -138,3 +138,29 @@ def test_refuses_levels(model, alphas):
         flattened_intervals(model, Ramp(), BASELINE, alphas, 10, 1)
     with pytest.raises(InputError, match="between 0.5 and 1"):
         trajectory_intervals(model, Ramp(), BASELINE, alphas, Search(), 10, 10, 1)
+
+
+def test_resampling_the_hours_moves_bounds_as_fewer_hours_would():
+    rng = np.random.default_rng(1)
+    spread = {}
+    for hours in (100, 1600):
+        f_a = PooledDraws(np.column_stack([rng.random(hours), np.full(hours, 0.5)]), hours)
+        result = resampled_intervals(f_a, [0.5] * 3, NormalHours(), BASELINE, (0.9,), 20, 4000, random_seed=1)
+        spread[hours] = result.bound.sel(side="upper", output="y1").std("resample").item()
+    assert spread[100] > 1.8 * spread[1600]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"screened": 0}, "screened is 0"), ({"starts": 0}, "starts is 0"), ({"tolerance": -1}, "tolerance is -1")],
+)
+def test_refuses_searches(change, said):
+    with pytest.raises(InputError, match=said):
+        Search(**change)
+
+
+def test_refuses_too_few_hours(model):
+    with pytest.raises(InputError, match="at least 20"):
+        flattened_intervals(model, Ramp(), BASELINE, (0.9,), 10, 1)
+    with pytest.raises(InputError, match="search_hours is 0"):
+        trajectory_intervals(model, Ramp(), BASELINE, (0.9,), Search(), 0, 10, 1)

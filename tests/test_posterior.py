@@ -17,7 +17,7 @@ from flowcal.infer.training import Training
 from flowcal.infer.updating import ALEATORY_FLOW, EPISTEMIC_FLOW, aleatory_runs
 from flowcal.simulate.real_system import RealSystem, observed_hours
 from flowcal.simulate.windfarm import WindFarm
-from flowcal.weights import WeightsError
+from flowcal.weights import Weights, WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,9 @@ def test_gradients_reach_every_weight(runs):
 
 
 def test_scaling_is_learned_and_goes_with_the_weights(posterior, runs):
-    root = np.sqrt(runs.y.values)
-    assert posterior.scaling.mean.numpy() == pytest.approx(root.mean((0, 1)), rel=1e-4)
-    assert posterior.scaling.spread.numpy() == pytest.approx(root.std((0, 1)), rel=1e-4)
+    curved = np.log1p(runs.y.values)
+    assert posterior.scaling.mean.numpy() == pytest.approx(curved.mean((0, 1)), rel=1e-4)
+    assert posterior.scaling.spread.numpy() == pytest.approx(curved.std((0, 1)), rel=1e-4)
     assert {"scaling.mean", "scaling.spread"} <= posterior.to_weights().tensors.keys()
 
 
@@ -146,7 +146,7 @@ def put(place, value):
         (lambda hours: hours.isel(sample=slice(0)), "at least one hour"),
         (lambda hours: hours.assign(x_c=hours.x_c + 1), "X_c1, is 1.65; needed are numbers in"),
         (lambda hours: hours.assign(x_c=hours.x_c * np.nan), "X_c1, is nan"),
-        (lambda hours: hours.drop_vars("x_c"), "neither x_c nor x"),
+        (lambda hours: hours.drop_vars("x_c"), "needed are y, and x_c or x"),
     ],
 )
 def test_refuses_hours(posterior, hours, spoil, said):
@@ -154,11 +154,50 @@ def test_refuses_hours(posterior, hours, spoil, said):
         posterior.sample((1,), spoil(hours), np.random.default_rng(1))
 
 
+def test_labels_decide_and_not_their_order(posterior, hours):
+    theta = np.full((100, 2), 0.3)
+    turned = hours.isel(output=slice(None, None, -1), control=slice(None, None, -1))
+    assert np.array_equal(posterior.log_prob(theta, hours), posterior.log_prob(theta, turned))
+
+
+def test_how_long_training_took_does_not_change_what_it_is(posterior):
+    weights = posterior.to_weights()
+    history = weights.header["history"] | {"seconds": [1.0] * len(posterior.history)}
+    slower = HourPosterior.from_weights(Weights(weights.header | {"history": history}, weights.tensors))
+    assert slower.history.seconds != posterior.history.seconds
+    assert slower.identity == posterior.identity
+
+
+def test_refuses_observed_hours_to_train_on(hours):
+    with pytest.raises(InputError, match="no x; needed are simulated hours"):
+        HourPosterior(ALEATORY_FLOW, 1).fit(hours, Training(epochs=1))
+
+
+def test_a_folder_that_is_not_there_is_named(posterior, tmp_path):
+    with pytest.raises(WeightsError, match="cannot be written: No such file"):
+        posterior.save(tmp_path / "absent" / "flow.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"scaling": "cubic"}, "scaling is 'cubic'"),
+        ({"dropout": 2.0}, "dropout"),
+        ({"parameters": ("X_a1", "X_a1")}, "each once"),
+        ({"encoder_layers": 1000}, "up to 32 layers"),
+    ],
+)
+def test_refuses_architectures(change, said):
+    with pytest.raises(InputError, match=said):
+        replace(ALEATORY_FLOW, **change)
+
+
 def test_refuses_other_misfits(posterior, hours):
     with pytest.raises(InputError, match=r"theta has shape \(3, 2\)"):
         posterior.log_prob(np.zeros((3, 2)), hours)
-    with pytest.raises(InputError, match=r"shape is \(0,\)"):
-        posterior.sample((0,), hours, np.random.default_rng(1))
+    for shape in ((0,), 5, (2, 3)):
+        with pytest.raises(InputError, match=r"needed is \(n,\)"):
+            posterior.sample(shape, hours, np.random.default_rng(1))
     with pytest.raises(InputError, match="X_b1"):
         Architecture(("X_b1",), True, "root")
     with pytest.raises(InputError, match="heads that divide"):
@@ -202,7 +241,7 @@ def cut(path):
         (lambda path: rewrite(path, header=lambda h: [h]), "JSON object"),
         (
             lambda path: rewrite(path, header=lambda h: h | {"architecture": h["architecture"] | {"width": 10**9}}),
-            "from 1 to 1024",
+            "a width up to 512",
         ),
         (
             lambda path: rewrite(path, header=lambda h: h | {"architecture": h["architecture"] | {"width": 32}}),

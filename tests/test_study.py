@@ -237,6 +237,19 @@ def test_claims_fail_on_the_embedded_study_only(project, program, capsys):
     assert capsys.readouterr().out == "does not hold here: one is two\nholds: one is one\n"
 
 
+def test_claims_that_need_the_full_budget_are_left_to_it(project, capsys):
+    Study("first").claim("one is two", False, at="full")
+    assert capsys.readouterr().out == "left to the full profile: one is two\n"
+    with pytest.raises(ClaimFailed, match="one is two"):
+        Study("first", "full").claim("one is two", False, at="full")
+
+
+def test_the_trainer_keeps_its_checkpoints_among_the_artifacts(project):
+    study = Study("first")
+    assert study.trainer.folder == study.folder / "checkpoints"
+    assert study.trainer is study.trainer
+
+
 def test_outside_the_project_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"no _toc.yml in .* or above it; needed is a folder of the project"):

@@ -134,16 +134,41 @@ def test_the_learning_rate_warms_up_and_falls():
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"epochs": 0}, "epochs is 0"), ({"batch_size": 0}, "batch_size"), ({"held_out": 1.0}, "held_out is 1.0")],
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": 1.5}, "batch_size is 1.5"),
+        ({"held_out": 1.0}, "held_out is 1.0"),
+        ({"learning_rate": -1}, "learning_rate is -1"),
+        ({"clip": float("nan")}, "clip is nan"),
+    ],
 )
 def test_refuses_settings(change, said):
     with pytest.raises(InputError, match=said):
         Training(**{"epochs": 1, **change})
 
 
-def test_refuses_too_few_rows(data):
+def test_refuses_rows_that_do_not_fit(data):
     with pytest.raises(InputError, match="4 rows leave 0"):
         fitted([part[:4] for part in data])
+    with pytest.raises(InputError, match="500, 499 rows"):
+        fitted([data[0], data[1][1:]])
+
+
+def test_a_weight_that_no_loss_reaches_does_not_hinder_going_on(data, tmp_path, monkeypatch):
+    class Spare(Line):
+        def __init__(self):
+            super().__init__()
+            self.spare = nn.Parameter(torch.ones(1))
+
+    def run():
+        network = Spare()
+        train(network, network.loss, data, TRAINING, Trainer(folder=tmp_path))
+        return network
+
+    with monkeypatch.context() as kept:
+        kept.setattr(module._Checkpoint, "remove", lambda self: None)
+        whole = run()
+    assert same(whole, run())  # from the checkpoint of its last epoch
 
 
 def test_refuses_a_device_that_is_not_there():

@@ -62,7 +62,7 @@ def test_pooled_draws_say_how_far_they_reach(draws, rng):
     assert f_a.sample(7, rng).shape == (7, 2)
     kept = PooledDraws.from_dataset(f_a.to_dataset())
     assert np.array_equal(kept.log_prob(draws[:9]), f_a.log_prob(draws[:9]))
-    assert kept.identity == f_a.identity != PooledDraws(draws, hours=399).identity
+    assert kept.identity == f_a.identity != PooledDraws(draws, hours=200).identity
 
 
 @pytest.mark.parametrize("hours", [0, 5000])
@@ -106,3 +106,27 @@ def test_box_refuses(low, high, said):
 def test_box_refuses_points_of_another_dimension():
     with pytest.raises(InputError, match=r"needed is \(n, 3\)"):
         EpistemicBox([0] * 3, [1] * 3).contains([0.1, 0.2, 0.3])
+
+
+def test_no_mass_is_lost_with_few_wide_draws():
+    axis = (np.arange(200) + 0.5) / 200
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    assert np.exp(BoundedKernelDensity([[0, 0], [1, 1]]).log_prob(grid)).mean() == pytest.approx(1, abs=1e-2)
+
+
+def test_marginals_are_those_of_the_joint_density(draws):
+    density = BoundedKernelDensity(draws[:500])
+    axis = (np.arange(100) + 0.5) / 100
+    joint = np.exp(density.log_prob(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2))).reshape(100, 100)
+    assert density.marginal(0, axis) == pytest.approx(joint.mean(axis=0), rel=0.02)
+    assert density.marginal(1, axis) == pytest.approx(joint.mean(axis=1), rel=0.02)
+
+
+def test_a_bootstrap_sample_takes_whole_hours(rng):
+    by_hour = np.repeat(rng.random((1, 50, 2)), 4, axis=0)  # four equal draws for each hour
+    f_a = PooledDraws(by_hour.reshape(-1, 2), 50)
+    again = f_a.resample(rng)
+    assert again.hours == 50
+    _, counts = np.unique(again.density.draws[:, 0], return_counts=True)
+    assert set(counts % 4) == {0}
+    assert len(counts) < 50

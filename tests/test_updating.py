@@ -97,3 +97,18 @@ def test_the_set_holds_its_best_guess():
     draws = np.random.default_rng(1).beta(3, 5, (2000, 3))
     kept = infer_set(draws, 0.9)
     assert EpistemicBox(kept["low"], kept["high"]).contains([kept["best_guess"]])[0]
+
+
+def test_joint_mode_hears_every_hour():
+    """Draws lie hour by hour beside each other; the mode may belong to any of the hours."""
+    rng = np.random.default_rng(1)
+    by_hour = rng.random((300, 100, 3))
+    by_hour[:, 47] = [0.2, 0.7, 0.4] + 0.02 * rng.standard_normal((300, 3))
+    assert joint_mode(by_hour.reshape(-1, 3)) == pytest.approx([0.2, 0.7, 0.4], abs=0.06)
+
+
+def test_refuses_draws_that_are_none():
+    with pytest.raises(InputError, match="at least one draw"):
+        epistemic_runs(WindFarm(), np.empty((0, 2)), TABLE_1[0], 5, "fixed", 1)
+    with pytest.raises(InputError, match="at least one draw"):
+        highest_density_box(np.empty((0, 3)), 0.9)

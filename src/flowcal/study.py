@@ -4,8 +4,9 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowcal.artifacts import Shelf, digest
 from flowcal.errors import FlowcalError, InputError
@@ -14,6 +15,9 @@ from flowcal.simulate.executable import Executable
 from flowcal.simulate.observations import Source
 from flowcal.simulate.simulator import Simulator
 from flowcal.simulate.windfarm import WindFarm
+
+if TYPE_CHECKING:
+    from flowcal.infer.training import Trainer
 
 __all__ = ["PROFILES", "ClaimFailed", "Profile", "Study", "find_root", "split_command"]
 
@@ -30,15 +34,87 @@ class Profile:
         Base samples of the Sobol' indices; they take 11 runs each.
     bootstrap_resamples : int
         Resamples behind every bootstrap interval.
+    trial_runs, trial_epochs : int
+        Budget of the trials that decide what the paper leaves open.
+    aleatory_runs, aleatory_epochs : int
+        Simulations and most passes over them in step 1.
+    epistemic_points : tuple of int
+        Control points of Table 1, counted from 1, at which step 2 is made.
+    epistemic_runs, epistemic_epochs : int
+        Simulations at each control point, and most passes over them, in step 2.
+    more_epistemic_runs, more_epistemic_epochs : int
+        The same in the other reading of the paper's step 2; 0 leaves it out.
+    validation_hours, validation_draws : int
+        Fresh simulations that a trained posterior is tried on, and draws for each.
+    interval_hours, trajectory_hours : int
+        Hours behind a prediction interval over all minutes, and behind one of whole hours.
+    interval_resamples : int
+        Bootstrap samples of the observed hours for which bounds are taken anew.
+    screened, search_hours : int
+        Points of E that are tried first in the search for the worst case, and hours behind each of its values.
     """
 
     sobol_base_samples: int
     bootstrap_resamples: int
+    trial_runs: int
+    trial_epochs: int
+    aleatory_runs: int
+    aleatory_epochs: int
+    epistemic_points: tuple[int, ...]
+    epistemic_runs: int
+    epistemic_epochs: int
+    more_epistemic_runs: int
+    more_epistemic_epochs: int
+    validation_hours: int
+    validation_draws: int
+    interval_hours: int
+    trajectory_hours: int
+    interval_resamples: int
+    screened: int
+    search_hours: int
 
 
 PROFILES = {
-    "quick": Profile(sobol_base_samples=2**11, bootstrap_resamples=200),
-    "full": Profile(sobol_base_samples=2**14, bootstrap_resamples=1000),
+    "quick": Profile(
+        sobol_base_samples=2**11,
+        bootstrap_resamples=200,
+        trial_runs=1_000,
+        trial_epochs=2,
+        aleatory_runs=4_000,
+        aleatory_epochs=6,
+        epistemic_points=(2, 7, 9),
+        epistemic_runs=1_000,
+        epistemic_epochs=10,
+        more_epistemic_runs=0,
+        more_epistemic_epochs=0,
+        validation_hours=300,
+        validation_draws=200,
+        interval_hours=10_000,
+        trajectory_hours=20_000,
+        interval_resamples=8,
+        screened=24,
+        search_hours=2_000,
+    ),
+    "full": Profile(
+        sobol_base_samples=2**14,
+        bootstrap_resamples=1000,
+        trial_runs=6_000,
+        trial_epochs=6,
+        aleatory_runs=30_000,
+        aleatory_epochs=15,
+        epistemic_points=tuple(range(1, 11)),
+        epistemic_runs=1_000,
+        epistemic_epochs=30,
+        more_epistemic_runs=10_000,
+        more_epistemic_epochs=12,
+        validation_hours=1_000,
+        validation_draws=500,
+        interval_hours=50_000,
+        trajectory_hours=200_000,
+        interval_resamples=30,
+        screened=56,
+        search_hours=10_000,
+    ),
 }
 
 
@@ -68,6 +144,7 @@ class Study:
     simulator : Simulator
     source : Source
     runner : Runner
+    trainer : Trainer
     folder : Path
         Where the artifacts of this profile, simulator and observations lie; another simulator or other observations
         have a folder of their own.
@@ -93,6 +170,13 @@ class Study:
         self.folder = artifacts / f"{profile}{other}"
         self._shelf = Shelf(self.folder, chapter)
 
+    @cached_property
+    def trainer(self) -> "Trainer":
+        """On a graphics processor where there is one, with checkpoints among the artifacts."""
+        from flowcal.infer.training import Trainer  # brings PyTorch, seconds to import, needed where networks are
+
+        return Trainer(folder=self.folder / "checkpoints")
+
     def keep(self, name: str, function: Callable[..., Any], **settings: Any) -> Any:
         """Make an artifact of this chapter, or read it where it is still true (see `flowcal.artifacts.Shelf.keep`)."""
         return self._shelf.keep(name, function, **settings)
@@ -101,7 +185,7 @@ class Study:
         """Read an artifact of an earlier chapter (see `flowcal.artifacts.Shelf.read`)."""
         return self._shelf.read(chapter, name)
 
-    def claim(self, statement: str, holds: bool) -> None:
+    def claim(self, statement: str, holds: bool, at: str = "quick") -> None:
         """Print a statement of the chapter with its verdict.
 
         Parameters
@@ -110,6 +194,8 @@ class Study:
             What the chapter says, with numbers rounded so far that every machine prints the same.
         holds : bool
             Whether it is so.
+        at : str
+            The profile from which on it is judged; what needs the budgets of `full` is left open in `quick`.
 
         Raises
         ------
@@ -117,6 +203,9 @@ class Study:
             If it is not so on the embedded simulator and observations, of which the chapters speak. With a simulator
             or observations of your own the verdict is printed only.
         """
+        if at == "full" and self.profile is not PROFILES["full"]:
+            print(f"left to the full profile: {statement}")
+            return
         if self._is_embedded and not holds:
             raise ClaimFailed(f"the chapter says what is not so: {statement}")
         print(f"{'holds' if holds else 'does not hold here'}: {statement}")

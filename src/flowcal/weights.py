@@ -40,10 +40,15 @@ class Weights:
 
 def write_weights(path: Path, weights: Weights) -> None:
     """Write the file, in full or not at all."""
+    path = Path(path)
     draft = path.with_name(f"{path.name}.draft")
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in weights.tensors.items()}
-    safetensors.numpy.save_file(tensors, draft, metadata={HEADER: json.dumps(weights.header)})
-    os.replace(draft, path)
+    content = safetensors.numpy.save(tensors, metadata={HEADER: json.dumps(weights.header)})
+    try:
+        draft.write_bytes(content)
+        os.replace(draft, path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def read_weights(path: Path) -> Weights:

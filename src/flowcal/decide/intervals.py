@@ -23,11 +23,11 @@ from flowcal.challenge import EPISTEMIC, OUTPUTS, SEED_MAX
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import InputError
 from flowcal.infer.prediction import predict_hours
-from flowcal.infer.uncertainty import UncertaintyModel
+from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator
 
-__all__ = ["SIDES", "flattened_intervals", "trajectory_intervals"]
+__all__ = ["SIDES", "flattened_intervals", "resampled_intervals", "trajectory_intervals"]
 
 SIDES = ("lower", "upper")
 BLOCKS = 20  # groups of hours for the errors of quantiles over minutes, which are not independent within an hour
@@ -62,6 +62,8 @@ def flattened_intervals(
         'bound' and its 'standard_error' by side ('lower', 'upper'), alpha and output.
     """
     levels = _levels(alphas)
+    if hours < BLOCKS:
+        raise InputError(f"hours is {hours}; needed are at least {BLOCKS}, for the errors come from as many groups.")
     y = predict_hours(model, simulator, x_c, hours, random_seed, runner).y.values
     bound = np.quantile(y.reshape(-1, len(OUTPUTS)), levels, axis=0)
     groups = [np.quantile(part.reshape(-1, len(OUTPUTS)), levels, axis=0) for part in np.array_split(y, BLOCKS)]
@@ -98,10 +100,12 @@ def trajectory_intervals(
     Returns
     -------
     Dataset
-        By side, alpha and output: 'bound'; its 95 % confidence interval 'low' and 'high', infinite where so few hours
-        give none; the worst 'x_e'; the 'gap' in which the search's climbs ended.
+        By side, alpha and output: 'bound'; its 95 % confidence interval 'low' and 'high' given f_a and that X_e,
+        infinite where so few hours give none; the worst 'x_e'; the 'gap' in which the search's climbs ended.
     """
     _levels(alphas)
+    if min(search_hours, hours) < 1:
+        raise InputError(f"search_hours is {search_hours}, hours is {hours}; needed are whole numbers from 1 up.")
     search_rng, fresh_rng = np.random.default_rng(random_seed).spawn(2)
     common_x_a, common_seeds = model.f_a.sample(search_hours, search_rng), _fresh_seeds(search_hours, search_rng)
 
@@ -130,7 +134,45 @@ def trajectory_intervals(
         "gap": (dims, worst.gap.reshape(shape)),
     }
     runs = worst.evaluations * search_hours + len(places) * hours
-    return _labelled(variables, alphas, runs=runs, evaluations=worst.evaluations, tolerance=search.tolerance)
+    search_attributes = {"evaluations": worst.evaluations, "tolerance": search.tolerance}
+    return _labelled(variables, alphas, runs=runs, converged=int(worst.converged), **search_attributes)
+
+
+def resampled_intervals(
+    f_a: PooledDraws,
+    x_e: Sequence[float],
+    simulator: Simulator,
+    x_c: Sequence[float],
+    alphas: Sequence[float],
+    resamples: int,
+    hours: int,
+    random_seed: int,
+    runner: Runner | None = None,
+) -> xr.Dataset:
+    """What the bounds owe to the hours that f_a was inferred from: they are taken anew from bootstrap samples of them.
+
+    Parameters
+    ----------
+    f_a : PooledDraws
+    x_e : sequence of float, shape (3,)
+        Where the bounds are taken, such as the worst X_e of one of them.
+    resamples : int
+    simulator, x_c, alphas, hours, random_seed, runner
+        As for `trajectory_intervals`.
+
+    Returns
+    -------
+    Dataset
+        'bound' by resample, side, alpha and output.
+    """
+    point, rng = EpistemicBox(x_e, x_e), np.random.default_rng(random_seed)
+    bounds = [
+        trajectory_intervals(
+            UncertaintyModel(f_a.resample(rng), point), simulator, x_c, alphas, Search(), 1, hours, random_seed, runner
+        ).bound
+        for _ in range(resamples)
+    ]
+    return xr.concat(bounds, "resample").to_dataset()
 
 
 def _signed_extremes(

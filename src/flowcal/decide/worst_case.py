@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
 from flowcal.challenge import EPISTEMIC
+from flowcal.errors import InputError
 from flowcal.infer.uncertainty import EpistemicSet
 
 __all__ = ["Search", "WorstCase", "find_worst_cases"]
+
+FIRST_RADIUS, MOST_STEPS = 0.25, 200
 
 Quantities = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -39,6 +42,13 @@ class Search:
     starts: int = 2
     tolerance: float = 1e-3
 
+    def __post_init__(self) -> None:
+        for name in ("screened", "starts"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)!r}; needed is a whole number from 1 up.")
+        if not 0 < self.tolerance <= FIRST_RADIUS:
+            raise InputError(f"tolerance is {self.tolerance}; needed is a share above 0, at most {FIRST_RADIUS}.")
+
 
 @dataclass(frozen=True)
 class WorstCase:
@@ -53,12 +63,15 @@ class WorstCase:
         How far each quantity's climbs ended apart: largest less smallest.
     evaluations : int
         How often the quantities have been computed.
+    converged : bool
+        Whether every climb ended by its tolerance, and none by the number of its steps.
     """
 
     x_e: NDArray[np.float64]
     value: NDArray[np.float64]
     gap: NDArray[np.float64]
     evaluations: int
+    converged: bool
 
 
 def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rng: np.random.Generator) -> WorstCase:
@@ -80,6 +93,7 @@ def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rn
     values = [quantities(x_e) for x_e in tried]
     screen = np.array(values)
     gap = np.zeros(screen.shape[1])
+    ended = []
 
     def climb(quantity: int, start: NDArray[np.float64]) -> float:
         """The best that a climb from a start reaches; a place outside E counts as the worst of the screen."""
@@ -94,8 +108,10 @@ def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rn
 
         unit = np.ptp(screen[:, quantity])
         share = (start - low) / np.where(high > low, high - low, 1)
-        options = {"initial_tr_radius": 0.25, "final_tr_radius": search.tolerance, "maxfev": 200}
-        return -minimize(loss, share, method="COBYQA", bounds=Bounds(0, 1), options=options).fun * unit
+        options = {"initial_tr_radius": FIRST_RADIUS, "final_tr_radius": search.tolerance, "maxfev": MOST_STEPS}
+        result = minimize(loss, share, method="COBYQA", bounds=Bounds(np.zeros(3), np.ones(3)), options=options)
+        ended.append(bool(result.success))
+        return -result.fun * unit
 
     for quantity in np.flatnonzero(np.ptp(screen, axis=0)):  # what is the same everywhere needs no climb
         best = np.argsort(-screen[:, quantity])[: search.starts]
@@ -103,7 +119,7 @@ def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rn
         gap[quantity] = np.ptp(reached)
     all_values = np.array(values)
     places = all_values.argmax(axis=0)
-    return WorstCase(np.array(tried)[places], all_values.max(axis=0), gap, len(tried))
+    return WorstCase(np.array(tried)[places], all_values.max(axis=0), gap, len(tried), all(ended))
 
 
 def _screened_points(e: EpistemicSet, count: int, rng: np.random.Generator) -> NDArray[np.float64]:

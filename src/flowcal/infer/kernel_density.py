@@ -62,10 +62,16 @@ class BoundedKernelDensity:
         with np.errstate(divide="ignore"):
             return np.where(_inside(x).all(axis=1), np.log(density), -np.inf)
 
+    def marginal(self, column: int, x: ArrayLike) -> NDArray[np.float64]:
+        """Density (m,) of one of its dimensions at x (m,), by the same kernels."""
+        marginal = BoundedKernelDensity(self.draws[:, [column]])
+        marginal.bandwidth = self.bandwidth[[column]]
+        return np.exp(marginal.log_prob(np.asarray(x, np.float64)[:, None]))
+
     def _density(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         product = np.ones((len(x), len(self.draws)))
         for points, centres, width in zip(x.T, self.draws.T, self.bandwidth, strict=True):
-            images = (centres, -centres, 2 - centres)
+            images = (centres, -centres, 2 - centres, centres - 2, centres + 2)  # more are out of a kernel's reach
             product *= sum(np.exp(-0.5 * ((points[:, None] - image) / width) ** 2) for image in images)
             product /= width * np.sqrt(2 * np.pi)
         return product.mean(axis=1)

@@ -19,17 +19,17 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from flowcal.artifacts import digest
-from flowcal.challenge import CONTROL, INPUTS
+from flowcal.challenge import CONTROL, INPUTS, OUTPUTS
 from flowcal.errors import InputError
 from flowcal.infer.flows import BoundedFlow, Coupling
-from flowcal.infer.summary import Scaling, SeriesScaling, TransformerSummary
+from flowcal.infer.summary import CURVES, Scaling, SeriesScaling, TransformerSummary
 from flowcal.infer.training import History, Trainer, Training, seeded, train
 from flowcal.simulate.hours import check_hours
 from flowcal.weights import Weights, WeightsError, read_weights, write_weights
 
 __all__ = ["Architecture", "HourPosterior", "train_posterior"]
 
-LARGEST = 1024  # size of any layer, so that a damaged header cannot ask for more memory than there is
+DEEPEST, WIDEST = 32, 512  # so that a damaged header cannot ask for more memory than there is
 BLOCK = 1000  # hours that are read at a time, so that any number fits in memory
 
 
@@ -47,7 +47,7 @@ class Architecture:
     coupling : {'affine', 'spline'}
     coupling_layers, hidden
         Of the flow.
-    width, encoder_layers, heads, feed_forward, dropout, embedding_dropout
+    width, encoder_layers, heads, feed_forward, dropout, inner_dropout, embedding_dropout
         Of the summary network.
     """
 
@@ -62,18 +62,24 @@ class Architecture:
     heads: int = 4
     feed_forward: int = 256
     dropout: float = 0.1
+    inner_dropout: float = 0.0
     embedding_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        unknown = set(self.parameters) - set(INPUTS)
-        if unknown:
-            raise InputError(f"parameters name {sorted(unknown)}; needed are some of {', '.join(INPUTS)}.")
-        sizes = (self.coupling_layers, *self.hidden, self.width, self.encoder_layers, self.heads, self.feed_forward)
-        if not all(isinstance(size, int) and 1 <= size <= LARGEST for size in sizes) or self.width % self.heads:
+        if not set(self.parameters) <= set(INPUTS) or len(set(self.parameters)) != len(self.parameters):
+            raise InputError(f"parameters are {self.parameters}; needed are some of {', '.join(INPUTS)}, each once.")
+        if self.scaling not in CURVES:
+            raise InputError(f"scaling is {self.scaling!r}; needed is one of {', '.join(CURVES)}.")
+        depths = (self.coupling_layers, self.encoder_layers, len(self.hidden))
+        widths = (*self.hidden, self.width, self.heads, self.feed_forward)
+        if not (_whole(depths, DEEPEST) and _whole(widths, WIDEST)) or self.width % self.heads:
             raise InputError(
-                f"the sizes of {self} do not fit; needed are whole numbers from 1 to {LARGEST}, and heads that divide "
-                "the width."
+                f"the sizes of {self} do not fit; needed are whole numbers, up to {DEEPEST} layers and a width up to "
+                f"{WIDEST}, and heads that divide the width."
             )
+        dropouts = (self.dropout, self.inner_dropout, self.embedding_dropout)
+        if not all(0 <= dropout < 1 for dropout in dropouts):
+            raise InputError(f"the shares of dropout are {dropouts}; needed are numbers from 0 to below 1.")
 
 
 class HourPosterior(nn.Module):
@@ -113,15 +119,15 @@ class HourPosterior(nn.Module):
         with seeded(random_seed):
             self.scaling = SeriesScaling(a.scaling)
             self.summary = TransformerSummary(
-                a.width, a.encoder_layers, a.heads, a.feed_forward, a.dropout, a.embedding_dropout
+                a.width, a.encoder_layers, a.heads, a.feed_forward, a.dropout, a.inner_dropout, a.embedding_dropout
             )
             rng = np.random.default_rng(random_seed)
             self.flow = BoundedFlow(len(a.parameters), condition, a.coupling_layers, a.coupling, a.hidden, rng)
 
     @property
     def identity(self) -> dict[str, str]:
-        """What decides its answers: a digest of everything it consists of."""
-        return {"weights": digest(self.to_weights())}
+        """What decides its answers: a digest of its architecture and its weights."""
+        return {"weights": digest([asdict(self.architecture), self.to_weights().tensors])}
 
     def forward(self, y: Tensor, x_c: Tensor) -> Tensor:
         """Conditions of the flow, from hours (n, 60, 6) and their control points (n, 3)."""
@@ -147,7 +153,9 @@ class HourPosterior(nn.Module):
         HourPosterior
             This one.
         """
-        y, x_c = check_hours(runs.y.values, _control_of(runs))
+        if "x" not in runs:
+            raise InputError("the runs have no x; needed are simulated hours with their inputs.")
+        y, x_c = _checked(runs)
         theta = runs.x.sel(input=list(self.architecture.parameters)).values
         data = [torch.tensor(part, dtype=torch.float32) for part in (theta, y, x_c)]
         self.scaling.cpu().learn(data[1])
@@ -170,7 +178,7 @@ class HourPosterior(nn.Module):
         ndarray, shape (n, hours, d)
             All within [0, 1].
         """
-        if len(shape) != 1 or shape[0] < 1:
+        if not isinstance(shape, tuple) or len(shape) != 1 or shape[0] < 1:
             raise InputError(f"shape is {shape}; needed is (n,), the number of draws for each hour, from 1 up.")
         (count,) = shape
         size = len(self.architecture.parameters)
@@ -197,7 +205,7 @@ class HourPosterior(nn.Module):
 
     def _conditions(self, hours: xr.Dataset) -> Iterator[Tensor]:
         """Conditions of the hours, block by block."""
-        y, x_c = check_hours(hours.y.values, _control_of(hours))
+        y, x_c = _checked(hours)
         device = self.scaling.mean.device
         self.eval()
         for start in range(0, len(y), BLOCK):
@@ -248,13 +256,23 @@ def train_posterior(
     return HourPosterior(architecture, training.random_seed).fit(runs, training, trainer).to_weights()
 
 
-def _control_of(hours: xr.Dataset) -> NDArray[np.float64]:
-    """Control points (n, 3), from observed hours or from simulated runs."""
-    if "x_c" in hours:
-        return hours.x_c.values
-    if "x" in hours:
-        return hours.x.sel(input=list(CONTROL)).values
-    raise InputError("the hours have neither x_c nor x; needed is the control point of each.")
+def _checked(hours: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Series and control points of observed or simulated hours, in the order of their names, fit for inference."""
+    if "y" not in hours or not {"x_c", "x"} & set(hours):
+        raise InputError(f"the hours have {', '.join(map(str, hours))}; needed are y, and x_c or x.")
+    x_c = hours.x_c if "x_c" in hours else hours.x.sel(input=list(CONTROL)).rename(input="control")
+    y = _ordered(hours.y.transpose("sample", "time", "output"), "output", OUTPUTS)
+    return check_hours(y.values, _ordered(x_c.transpose("sample", "control"), "control", CONTROL).values)
+
+
+def _ordered(values: xr.DataArray, dimension: str, names: Sequence[str]) -> xr.DataArray:
+    """The values in the order of the names, where they are labelled with just these."""
+    labels = values.coords.get(dimension)
+    return values if labels is None or set(labels.values) != set(names) else values.sel({dimension: list(names)})
+
+
+def _whole(values: Sequence[object], largest: int) -> bool:
+    return all(isinstance(value, int) and 1 <= value <= largest for value in values)
 
 
 def _tupled(value: object) -> object:

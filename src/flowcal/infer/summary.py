@@ -67,18 +67,29 @@ class TransformerSummary(nn.Module):
         Hidden size of the feed-forward networks.
     dropout : float
         Share of values dropped from each sub-layer's output in training.
+    inner_dropout : float
+        The same for attention weights and hidden units, where PyTorch's own encoder layer has it too.
     embedding_dropout : float
-        The same for the embedded minutes. In [2]_ it equals `dropout`; [1]_ names dropout with the layers only.
+        The same for the embedded minutes, where [2]_ has it too. The paper [1]_ names dropout with the layers only.
     """
 
     def __init__(
-        self, width: int, layers: int, heads: int, feed_forward: int, dropout: float, embedding_dropout: float
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float,
+        inner_dropout: float,
+        embedding_dropout: float,
     ) -> None:
         super().__init__()
         self.embedding = nn.Linear(len(OUTPUTS), width)
         self.register_buffer("positions", _positions(width), persistent=False)
         self.dropout = nn.Dropout(embedding_dropout)
-        self.layers = nn.Sequential(*(EncoderLayer(width, heads, feed_forward, dropout) for _ in range(layers)))
+        self.layers = nn.Sequential(
+            *(EncoderLayer(width, heads, feed_forward, dropout, inner_dropout) for _ in range(layers))
+        )
 
     def forward(self, y: Tensor) -> Tensor:
         """Summaries (n, width) of scaled hours (n, 60, 6)."""
@@ -86,18 +97,16 @@ class TransformerSummary(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each with dropout, a residual connection and layer norm [2]_.
+    """Self-attention and a feed-forward network, each with dropout, a residual connection and layer norm [2]_."""
 
-    Dropout falls on the outputs of the two sub-layers, where [2]_ has it. PyTorch's own layer drops attention weights
-    and hidden units as well, which costs half the time (see `tests/benchmarks`).
-    """
-
-    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float, inner_dropout: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.attention_dropout = heads, inner_dropout
         self.queries_keys_values = nn.Linear(width, 3 * width)
         self.mix = nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(nn.Linear(width, feed_forward), nn.ReLU(), nn.Linear(feed_forward, width))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, feed_forward), nn.ReLU(), nn.Dropout(inner_dropout), nn.Linear(feed_forward, width)
+        )
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
         self.dropout = nn.Dropout(dropout)
 
@@ -106,10 +115,15 @@ class EncoderLayer(nn.Module):
         x = self.norms[0](x + self.dropout(self._attend(x)))
         return self.norms[1](x + self.dropout(self.feed_forward(x)))
 
+    def extra_repr(self) -> str:
+        """What no part of it shows."""
+        return f"heads={self.heads}, attention_dropout={self.attention_dropout}"
+
     def _attend(self, x: Tensor) -> Tensor:
         parts = self.queries_keys_values(x).unflatten(-1, (3, self.heads, -1))
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # each (n, heads, minutes, width of a head)
-        attended = functional.scaled_dot_product_attention(queries, keys, values)
+        dropped = self.attention_dropout if self.training else 0.0
+        attended = functional.scaled_dot_product_attention(queries, keys, values, dropout_p=dropped)
         return self.mix(attended.transpose(1, 2).flatten(-2))
 
 

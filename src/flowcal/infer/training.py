@@ -70,15 +70,19 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; needed is a whole number from 1 up.")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} is {value!r}; needed is a whole number from 1 up.")
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)}; needed is a number above 0.")
         if not 0 < self.held_out < 1:
             raise InputError(f"held_out is {self.held_out}; needed is a share between 0 and 1.")
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Where training happens and where checkpoints are kept; beyond rounding, nothing here changes a result.
+    """Where training happens and where checkpoints are kept.
 
     Attributes
     ----------
@@ -93,8 +97,8 @@ class Trainer:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Empty: no result depends on the trainer."""
-        return {}
+        """The kind of device, for dropout draws other numbers on another; the folder changes no result."""
+        return {"device": self.resolve().type}
 
     def resolve(self) -> torch.device:
         """The device that `device` names, or an `InputError` where there is none such."""
@@ -198,6 +202,10 @@ def seeded(*random_seed: int) -> Iterator[None]:
 
 def _split(data: Sequence[Tensor], training: Training) -> tuple[list[Tensor], list[Tensor]]:
     rows = len(data[0])
+    if any(len(part) != rows for part in data):
+        raise InputError(
+            f"the tensors have {', '.join(str(len(part)) for part in data)} rows; needed are equal numbers."
+        )
     held_out = round(rows * training.held_out)
     if not 1 <= held_out < rows:
         raise InputError(f"{rows} rows leave {held_out} to hold out; needed are at least 1, and 1 to train on.")
@@ -271,7 +279,7 @@ class _Checkpoint:
         """The checkpoint of this network as it is initialised, trained on these data in this way."""
         if folder is None:
             return cls(None)
-        content = hashlib.sha256(repr((network, asdict(training), code_digest(__name__))).encode())
+        content = hashlib.sha256(repr((network, asdict(training), code_digest(__name__), _code_of(network))).encode())
         for tensor in (*network.state_dict().values(), *data):
             content.update(np.ascontiguousarray(tensor.detach().cpu().numpy()))
         folder.mkdir(parents=True, exist_ok=True)
@@ -287,10 +295,10 @@ class _Checkpoint:
             return History(), _copy(network.state_dict())
         tensors = {name: torch.from_numpy(value) for name, value in kept.tensors.items()}
         network.load_state_dict(_part(tensors, "network."))
-        moments = {
-            index: {name: tensors[f"optimizer.{index}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-            for index, _ in enumerate(network.parameters())
-        }
+        moments: dict[int, dict[str, Tensor]] = {}  # weights that no loss has reached yet have none
+        for place, value in _part(tensors, "optimizer.").items():
+            index, name = place.split(".")
+            moments.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         return History(**kept.header), _part(tensors, "best.")
 
@@ -315,6 +323,12 @@ class _Checkpoint:
         """Forget it, once the run is over."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _code_of(network: nn.Module) -> str:
+    """Digest of the code behind the network, where it is the package's."""
+    module = type(network).__module__
+    return code_digest(module) if module.startswith("flowcal.") else module
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -32,6 +32,11 @@ class AleatoryDistribution(Protocol):
 
     resolution: float
 
+    @property
+    def identity(self) -> dict:
+        """What decides it."""
+        ...
+
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """N draws, shape (n, 2)."""
         ...
@@ -43,6 +48,11 @@ class AleatoryDistribution(Protocol):
 
 class EpistemicSet(Protocol):
     """The set E of the values of X_e that are held possible; a single point is one."""
+
+    @property
+    def identity(self) -> dict:
+        """What decides it."""
+        ...
 
     def contains(self, x_e: ArrayLike) -> NDArray[np.bool_]:
         """Whether each of x_e (n, 3) lies in the set, shape (n,)."""
@@ -83,6 +93,7 @@ class PooledDraws:
     Parameters
     ----------
     draws : array_like, shape (n, 2)
+        A first draw for every hour, a second for every hour, and so on.
     hours : int
         How many observed hours the draws come from. They cannot resolve a probability below one in this.
     """
@@ -90,10 +101,10 @@ class PooledDraws:
     def __init__(self, draws: ArrayLike, hours: int) -> None:
         self.density = BoundedKernelDensity(draws)
         self.hours = int(hours)
-        if self.density.draws.shape[1] != len(ALEATORY) or not 1 <= self.hours <= len(self.density.draws):
+        if self.density.draws.shape[1] != len(ALEATORY) or not self.hours >= 1 or len(draws) % self.hours:
             raise InputError(
                 f"draws have shape {self.density.draws.shape} from {hours} hours; needed are two columns, "
-                f"{' and '.join(ALEATORY)}, and at least a draw an hour."
+                f"{' and '.join(ALEATORY)}, and as many draws for every hour."
             )
         self.resolution = 1 / self.hours
 
@@ -109,6 +120,12 @@ class PooledDraws:
     def log_prob(self, x_a: ArrayLike) -> NDArray[np.float64]:
         """Log density (n,) at x_a (n, 2); minus infinity outside [0, 1]."""
         return self.density.log_prob(x_a)
+
+    def resample(self, rng: np.random.Generator) -> "PooledDraws":
+        """The f_a of as many hours drawn from its own with replacement: a bootstrap sample."""
+        by_hour = self.density.draws.reshape(-1, self.hours, len(ALEATORY))
+        picked = by_hour[:, rng.integers(self.hours, size=self.hours)]
+        return PooledDraws(picked.reshape(-1, len(ALEATORY)), self.hours)
 
     def to_dataset(self) -> xr.Dataset:
         """Draws and their number of hours, to be kept."""

@@ -21,6 +21,7 @@ from flowcal.challenge import ALEATORY, EPISTEMIC, INPUTS, SEED_MAX, SWEEP_SEED
 from flowcal.errors import InputError
 from flowcal.infer.kernel_density import BoundedKernelDensity
 from flowcal.infer.posterior import Architecture, HourPosterior
+from flowcal.infer.training import Training
 from flowcal.infer.uncertainty import EpistemicBox, PooledDraws
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator
@@ -28,6 +29,7 @@ from flowcal.simulate.simulator import Simulator
 __all__ = [
     "ALEATORY_FLOW",
     "EPISTEMIC_FLOW",
+    "TRAINING",
     "aleatory_runs",
     "epistemic_runs",
     "highest_density_box",
@@ -40,11 +42,14 @@ __all__ = [
 Seeds = Literal["fixed", "fresh"]
 """The random seed of training simulations: one for all, as the paper has it, or another for each run."""
 
-ALEATORY_FLOW = Architecture(ALEATORY, reads_control=True, scaling="root")
+ALEATORY_FLOW = Architecture(ALEATORY, reads_control=True, scaling="logarithm")
 """Step 1: the condition is the hour and its control point; all else is the paper's."""
 
-EPISTEMIC_FLOW = Architecture(EPISTEMIC, reads_control=False, scaling="root")
+EPISTEMIC_FLOW = Architecture(EPISTEMIC, reads_control=False, scaling="logarithm")
 """Step 2: each control point has a flow of its own, so that there is no control point to read."""
+
+TRAINING = Training(epochs=15, batch_size=64, learning_rate=5e-3)
+"""How both are trained; a profile sets the epochs."""
 
 
 def aleatory_runs(
@@ -99,6 +104,8 @@ def epistemic_runs(
     """
     rng = np.random.default_rng([random_seed, 2])
     x_a = np.asarray(x_a, np.float64)
+    if x_a.ndim != 2 or len(x_a) < 1 or x_a.shape[1] != len(ALEATORY):
+        raise InputError(f"x_a has shape {x_a.shape}; needed is (n, {len(ALEATORY)}) with at least one draw.")
     rounds = -(-_check_size(size) // len(x_a))
     picked = np.concatenate([rng.permutation(len(x_a)) for _ in range(rounds)])[:size]
     x = np.column_stack([x_a[picked], rng.random((size, len(EPISTEMIC))), np.tile(x_c, (size, 1))])
@@ -154,6 +161,8 @@ def highest_density_box(draws: ArrayLike, level: float) -> EpistemicBox:
     if not 0 < level <= 1:
         raise InputError(f"level is {level}; needed is a share above 0 and at most 1.")
     ordered = np.sort(np.asarray(draws, np.float64), axis=0)
+    if ordered.ndim != 2 or len(ordered) < 1:
+        raise InputError(f"draws have shape {ordered.shape}; needed is (n, {len(EPISTEMIC)}) with at least one draw.")
     held = max(1, round(level * len(ordered)))
     widths = ordered[held - 1 :] - ordered[: len(ordered) - held + 1]
     first, columns = widths.argmin(axis=0), np.arange(ordered.shape[1])
@@ -161,9 +170,9 @@ def highest_density_box(draws: ArrayLike, level: float) -> EpistemicBox:
 
 
 def joint_mode(draws: ArrayLike, candidates: int = 1000) -> NDArray[np.float64]:
-    """The best guess (d,): where the kernel density of the draws (n, d) is largest, among evenly picked draws."""
+    """The best guess (d,): where the kernel density of the draws (n, d) is largest, among randomly picked draws."""
     draws = np.asarray(draws, np.float64)
-    tried = draws[:: max(1, len(draws) // candidates)]
+    tried = draws[np.random.default_rng(1).permutation(len(draws))[:candidates]]
     return tried[BoundedKernelDensity(draws).log_prob(tried).argmax()]
 
 

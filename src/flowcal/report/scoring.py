@@ -125,11 +125,10 @@ def distances_by_hours(
         By count, a value a repeat.
     """
     rng = np.random.default_rng(random_seed)
-    truth = _TrueDistribution().sample(DRAWS, rng)
 
     def distance(count: int) -> float:
         heap = draws[:, rng.choice(draws.shape[1], count, replace=False)].reshape(-1, 2)
-        return energy_distance(heap[rng.integers(len(heap), size=DRAWS)], truth)
+        return energy_distance(heap[rng.integers(len(heap), size=DRAWS)], _TrueDistribution().sample(DRAWS, rng))
 
     return [[distance(count) for _ in range(repeats)] for count in counts]
 

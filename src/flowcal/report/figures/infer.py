@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
 
 from flowcal.challenge import ALEATORY, OUTPUTS
 from flowcal.infer.diagnostics import uniform_band
@@ -99,7 +100,7 @@ def hour_posteriors(draws: Mapping[str, NDArray[np.float64]], truth: ArrayLike, 
     """Posterior draws (n, hours, 2) of single hours with the true values (hours, 2), a panel an hour."""
     truth = np.asarray(truth)
     figure = panels(1, len(truth), subplot_titles=[f"hour {n}" for n in range(1, len(truth) + 1)], shared_yaxes=True)
-    for (source, values), color, symbol in zip(draws.items(), (RED, BLUE), ("x-thin", "circle-open"), strict=False):
+    for (source, values), color, symbol in zip(draws.items(), PALETTE, ("x-thin", "circle-open"), strict=False):
         for hour in range(len(truth)):
             marker = {"color": color, "size": 4, "symbol": symbol, "line": {"color": color, "width": 1}, "opacity": 0.6}
             x, y = small(values[:, hour].T)
@@ -118,9 +119,9 @@ def distance_by_hours(hours: Sequence[int], lines: Mapping[str, NDArray[np.float
     """Energy distance of f_a from the truth against the number of observed hours: repeats as dots, medians as lines."""
     figure = panels(1, 1)
     for (name, values), color, dash in zip(lines.items(), PALETTE, DASHES, strict=False):
-        values = np.maximum(values, 1e-5)
+        values = np.where(values > 0, values, np.nan)  # an unbiased estimate of nearly nothing may be negative
         line = {"color": color, "dash": dash, "width": 2}
-        figure.add_scatter(x=list(hours), y=small(np.median(values, axis=1)), name=name, legendgroup=name, line=line)
+        figure.add_scatter(x=list(hours), y=small(np.nanmedian(values, axis=1)), name=name, legendgroup=name, line=line)
         every = np.repeat(hours, values.shape[1])
         marker = {"color": color, "size": 5, "opacity": 0.5}
         figure.add_scatter(x=every, y=small(values.ravel()), mode="markers", name=name, legendgroup=name, marker=marker)
@@ -154,12 +155,12 @@ def set_by_level(
     return figure.update_layout(height=360)
 
 
-def predictive_levels(levels: xr.DataArray, rng: np.random.Generator, bins: int = 10) -> go.Figure:
+def predictive_levels(levels: xr.DataArray, bins: int = 10) -> go.Figure:
     """Histograms of where observed hours lie among predicted ones, with 95 % of what chance allows each bar."""
     quantities = list(levels.quantity.values)
     figure = panels(len(quantities), len(OUTPUTS), shared_xaxes=True, shared_yaxes="all", column_titles=list(OUTPUTS))
     hours = levels.sizes["sample"]
-    low, high = np.quantile(rng.binomial(hours, 1 / bins, 10_000), [0.025, 0.975])
+    low, high = binom.ppf([0.025, 0.975], hours, 1 / bins)
     for row, quantity in enumerate(quantities, 1):
         for column, output in enumerate(OUTPUTS, 1):
             counts, edges = np.histogram(levels.sel(quantity=quantity, output=output), bins, (0, 1))
