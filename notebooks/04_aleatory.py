@@ -243,12 +243,12 @@ histories = {
 figures.present(
     figures.learning_curves(histories),
     caption="Learning curves: training loss with dropout, and the loss on held-out simulations of the same kind. With one seed "
-    "for all, the flow learns that seed's noise by heart and its loss keeps falling.",
-    alt="Two panels of loss against epoch, both falling; with the fixed seed the loss ends far lower than with fresh seeds.",
+    "for all, those share the noise as well, and the flow can learn it by heart.",
+    alt="Two panels of training and held-out loss against epoch, for the fixed seed and for fresh seeds.",
 )
 
 # %% [markdown]
-# The lower loss on the left is no better flow. Both are now tried on hours that they were not trained on: first the published one
+# A low loss on the left means nothing yet. Both are now tried on hours that they were not trained on: first the published one
 # on hours with its own seed, then both on hours with seeds they have never met, as the real system's hours have.
 
 # %%
@@ -303,14 +303,12 @@ figures.present(
     figures.calibration(tried, np.random.default_rng(14)),
     caption="Simulation-based calibration: how far the distribution of the truth's rank among posterior draws, and of the "
     "credibility at which the truth is met, departs from uniform. The grey band holds 95 % of what a right posterior would show. "
-    "On hours with its own seed the published flow is right or nearly so; on others, most truths lie outside almost all its draws.",
-    alt="Three panels of curves against level from 0 to 1 with a narrow grey band about zero. In the middle one the curves swing "
-    "far out of the band, in the others they stay close to it.",
+    "The published flow on hours with its own seed, on hours with seeds of their own, and the flow with fresh seeds on the latter.",
+    alt="Three panels of curves against level from 0 to 1, each with a narrow grey band about zero.",
 )
 
 # %% [markdown]
-# Three hours of the real system, made anew so that their $X_a$ is known, show what that means. The draws of the published
-# flow lie tightly together, and elsewhere.
+# Three hours of the real system, made anew so that their $X_a$ is known, show what that means for one hour.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 known = scoring.true_hours(
@@ -324,8 +322,7 @@ single = {
 figures.present(
     figures.hour_posteriors(single, known.x.values[:, :2], ALEATORY),
     caption="A hundred posterior draws of X_a for each of three hours at control point 9, from both flows, and the truth.",
-    alt="Three panels of two clouds of points each with a star for the truth. The clouds of the fresh-seed flow surround the "
-    "star; those of the published flow lie apart from it along X_a2.",
+    alt="Three panels over X_a1 and X_a2, each with two clouds of points and a star for the truth.",
 )
 
 # %% [markdown]

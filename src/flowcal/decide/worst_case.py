@@ -88,38 +88,52 @@ def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rn
     search : Search
     rng : Generator
     """
-    low, high = e.bounding_box
-    tried = list(_screened_points(e, search.screened, rng))
-    values = [quantities(x_e) for x_e in tried]
-    screen = np.array(values)
-    gap = np.zeros(screen.shape[1])
-    ended = []
-
-    def climb(quantity: int, start: NDArray[np.float64]) -> float:
-        """The best that a climb from a start reaches; a place outside E counts as the worst of the screen."""
-
-        def loss(share: NDArray[np.float64]) -> float:
-            x_e = low + np.clip(share, 0, 1) * (high - low)
-            if not e.contains(x_e[None])[0]:
-                return -screen[:, quantity].min() / unit
-            tried.append(x_e)
-            values.append(quantities(x_e))
-            return -values[-1][quantity] / unit
-
-        unit = np.ptp(screen[:, quantity])
-        share = (start - low) / np.where(high > low, high - low, 1)
-        options = {"initial_tr_radius": FIRST_RADIUS, "final_tr_radius": search.tolerance, "maxfev": MOST_STEPS}
-        result = minimize(loss, share, method="COBYQA", bounds=Bounds(np.zeros(3), np.ones(3)), options=options)
-        ended.append(bool(result.success))
-        return -result.fun * unit
-
+    known = _Known(quantities)
+    for x_e in _screened_points(e, search.screened, rng):
+        known.at(x_e)
+    screen = np.array(known.values)
+    gap, converged = np.zeros(screen.shape[1]), True
     for quantity in np.flatnonzero(np.ptp(screen, axis=0)):  # what is the same everywhere needs no climb
-        best = np.argsort(-screen[:, quantity])[: search.starts]
-        reached = [climb(quantity, tried[place]) for place in best]
-        gap[quantity] = np.ptp(reached)
-    all_values = np.array(values)
-    places = all_values.argmax(axis=0)
-    return WorstCase(np.array(tried)[places], all_values.max(axis=0), gap, len(tried), all(ended))
+        starts = np.argsort(-screen[:, quantity])[: search.starts]
+        climbs = [_climb(known, screen, quantity, start, e, search.tolerance) for start in starts]
+        gap[quantity] = np.ptp([reached for reached, _ in climbs])
+        converged &= all(success for _, success in climbs)
+    values = np.array(known.values)
+    places = values.argmax(axis=0)
+    return WorstCase(np.array(known.points)[places], values.max(axis=0), gap, len(values), bool(converged))
+
+
+class _Known:
+    """The quantities, and every point at which they have been computed."""
+
+    def __init__(self, quantities: Quantities) -> None:
+        self._quantities = quantities
+        self.points: list[NDArray[np.float64]] = []
+        self.values: list[NDArray[np.float64]] = []
+
+    def at(self, x_e: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The quantities (k,) at x_e (3,)."""
+        self.points.append(x_e)
+        self.values.append(self._quantities(x_e))
+        return self.values[-1]
+
+
+def _climb(
+    known: _Known, screen: NDArray[np.float64], quantity: int, start: int, e: EpistemicSet, tolerance: float
+) -> tuple[float, bool]:
+    """The best that COBYQA [1]_ reaches from a point of the screen, and whether it ended by its tolerance."""
+    low, high = e.bounding_box
+    unit, worst = np.ptp(screen[:, quantity]), screen[:, quantity].min()
+
+    def loss(share: NDArray[np.float64]) -> float:
+        x_e = low + np.clip(share, 0, 1) * (high - low)
+        value = known.at(x_e)[quantity] if e.contains(x_e[None])[0] else worst
+        return -value / unit
+
+    share = (known.points[start] - low) / np.where(high > low, high - low, 1)
+    options = {"initial_tr_radius": FIRST_RADIUS, "final_tr_radius": tolerance, "maxfev": MOST_STEPS}
+    result = minimize(loss, share, method="COBYQA", bounds=Bounds(np.zeros(3), np.ones(3)), options=options)
+    return -result.fun * unit, bool(result.success)
 
 
 def _screened_points(e: EpistemicSet, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
