@@ -326,7 +326,7 @@ figures.present(
 )
 
 # %% [markdown]
-# ## f_a
+# ## The distribution $f_a$
 #
 # The heap of draws becomes a density by Gaussian kernels, reflected at the bounds. What it says below one in a thousand, the
 # number of hours, is a bound and not a value.

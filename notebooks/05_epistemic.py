@@ -467,7 +467,12 @@ study.claim(
 # %% tags=["nbval-ignore-output", "hide-input"]
 Markdown(
     markdown_table(
-        ["E of 90 % intervals", *EPISTEMIC, "volume", "holds $X_e^*$"],
+        [
+            "E of 90 % intervals",
+            *(f"$X_{{e{number}}}$" for number in (1, 2, 3)),
+            "volume",
+            "holds $X_e^*$",
+        ],
         [
             (
                 label,

@@ -132,7 +132,7 @@ readings = {"time flattened": flattened, "per trajectory": trajectory}
 def published_bound(reading, alpha, output, side):
     """A published bound with its team, as text; empty where no team has it in this reading."""
     return ", ".join(
-        f"{entry.prediction[alpha][output][side == 'upper']:,.0f} ({team.split()[0]})"
+        f"{entry.prediction[alpha][output][side == 'upper']:,.0f} ({team.removesuffix(' et al.')})"
         for team, entry in PUBLISHED.items()
         if entry.prediction_reading[alpha] == reading
         and not np.isnan(

@@ -15,7 +15,7 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "
 def interval_bounds(bounds: Mapping[str, Mapping[float, Mapping[str, tuple[float, float, float]]]]) -> go.Figure:
     """Upper bounds of the loads, a panel a load: by source, alpha and output the bound and its interval."""
     alphas = sorted({alpha for by_alpha in bounds.values() for alpha in by_alpha})
-    figure = panels(1, len(LOADS), subplot_titles=LOADS, shared_yaxes=True, horizontal_spacing=0.03)
+    figure = panels(1, len(LOADS), subplot_titles=LOADS, shared_yaxes=True, horizontal_spacing=0.05)
     for alpha, color, symbol in zip(alphas, PALETTE, SYMBOLS, strict=False):
         for column, output in enumerate(LOADS, 1):
             rows = [(source, *by[alpha][output]) for source, by in bounds.items() if alpha in by]
@@ -36,6 +36,6 @@ def interval_bounds(bounds: Mapping[str, Mapping[float, Mapping[str, tuple[float
                 marker={"color": color, "symbol": symbol, "size": 9},
             )
             figure.add_trace(trace, row=1, col=column)
-    figure.update_xaxes(title_text="upper bound [–]", rangemode="tozero")
+    figure.update_xaxes(title_text="upper bound [–]", rangemode="tozero", tickangle=0, nticks=4)
     figure.update_yaxes(autorange="reversed").update_yaxes(title_text="", col=1)
     return legend_once(figure).update_layout(height=130 + 40 * len(bounds), legend_y=1.12)

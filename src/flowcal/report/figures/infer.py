@@ -37,11 +37,18 @@ def calibration(results: Mapping[str, xr.Dataset], rng: np.random.Generator) -> 
     at = np.linspace(0.01, 0.99, 99)
     for position, result in enumerate(results.values()):
         low, high = uniform_band(result.sizes["sample"], at, rng) - at
-        band = {"line": {"width": 0}, "hoverinfo": "skip", "legendgroup": "band"}
-        figure.add_trace(go.Scatter(x=at, y=small(high), name="edge", showlegend=False, **band), **_cell(position))
-        name = "95 % of right posteriors stay within"
-        shade = go.Scatter(x=at, y=small(low), fill="tonexty", fillcolor="rgba(127,127,127,0.3)", name=name, **band)
-        figure.add_trace(shade, **_cell(position))
+        band = go.Scatter(
+            x=small(np.concatenate([at, at[::-1]])),
+            y=small(np.concatenate([high, low[::-1]])),
+            fill="toself",
+            fillcolor="rgba(127,127,127,0.3)",
+            line={"width": 0},
+            mode="lines",
+            hoverinfo="skip",
+            name="95 % of right posteriors stay within",
+            legendgroup="band",
+        )
+        figure.add_trace(band, **_cell(position))
         lines = {str(name): result["rank"].sel(parameter=name).values for name in result.parameter.values}
         lines["credibility"] = result.credibility.values
         for color, dash, (name, values) in zip(PALETTE, DASHES, lines.items(), strict=False):
@@ -85,7 +92,8 @@ def marginal_densities(
 
 def joint_densities(grid: ArrayLike, log_densities: Mapping[str, NDArray[np.float64]]) -> go.Figure:
     """Log densities of X_a (grid of X_a2, grid of X_a1), a panel a source, on one colour scale."""
-    figure = panels(1, len(log_densities), subplot_titles=list(log_densities), horizontal_spacing=0.05)
+    titles = list(log_densities)
+    figure = panels(1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     for column, values in enumerate(log_densities.values(), 1):
         shown = small(np.maximum(values, -6) / np.log(10))
         heat = go.Heatmap(x=small(grid), y=small(grid), z=shown, coloraxis="coloraxis", hoverinfo="x+y+z")
@@ -135,7 +143,7 @@ def set_by_level(
 ) -> go.Figure:
     """Volume of the box against the share of draws in each of its intervals; a filled dot holds X_e*."""
     figure = panels(1, 1)
-    figure.add_scatter(x=list(levels), y=small(volume), line={"color": BLUE}, showlegend=False)
+    figure.add_scatter(x=list(levels), y=small(volume), mode="lines", line={"color": BLUE}, showlegend=False)
     for holds, name, symbol in ((True, "holds X_e*", "circle"), (False, "misses X_e*", "circle-open")):
         chosen = [place for place, value in enumerate(contains) if value == holds]
         marker = {"color": BLUE, "size": 10, "symbol": symbol, "line": {"width": 2}}
@@ -164,7 +172,9 @@ def predictive_levels(levels: xr.DataArray, bins: int = 10) -> go.Figure:
     for row, quantity in enumerate(quantities, 1):
         for column, output in enumerate(OUTPUTS, 1):
             counts, edges = np.histogram(levels.sel(quantity=quantity, output=output), bins, (0, 1))
-            bar = go.Bar(x=small((edges[1:] + edges[:-1]) / 2), y=counts, marker={"color": BLUE}, showlegend=False)
+            bar = go.Bar(
+                x=small((edges[1:] + edges[:-1]) / 2), y=small(counts), marker={"color": BLUE}, showlegend=False
+            )
             figure.add_trace(bar, row=row, col=column)
             figure.add_hrect(low, high, fillcolor=GREY, opacity=0.35, line_width=0, row=row, col=column)
         figure.update_yaxes(title_text=f"hours, by {quantity}", row=row, col=1)
