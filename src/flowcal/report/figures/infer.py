@@ -25,9 +25,8 @@ def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> go.F
         ):
             epochs = np.arange(1, len(history[key]) + 1)
             line = {"color": color, "dash": "solid" if color == BLUE else "dash"}
-            figure.add_trace(
-                go.Scatter(x=epochs, y=small(history[key]), name=name, legendgroup=name, line=line), **_cell(position)
-            )
+            trace = go.Scatter(x=epochs, y=small(history[key]), name=name, legendgroup=name, mode="lines", line=line)
+            figure.add_trace(trace, **_cell(position))
     return _label_grid(figure, "epoch", "loss [nats]")
 
 
@@ -115,11 +114,10 @@ def hour_posteriors(draws: Mapping[str, NDArray[np.float64]], truth: ArrayLike, 
             trace = go.Scatter(x=x, y=y, mode="markers", name=source, legendgroup=source, marker=marker)
             figure.add_trace(trace, row=1, col=hour + 1)
     for hour, (x, y) in enumerate(truth):
-        marker = {"symbol": "star", "size": 15, "color": "gold", "line": {"color": "black", "width": 1.5}}
+        marker = {"symbol": "star", "size": 11, "color": "gold", "line": {"color": "black", "width": 1.5}}
         trace = go.Scatter(x=[x], y=[y], mode="markers", name="truth", legendgroup="truth", marker=marker)
         figure.add_trace(trace, row=1, col=hour + 1)
-    figure.update_xaxes(title_text=names[0], range=[-0.03, 1.03])
-    figure.update_yaxes(range=[-0.03, 1.03]).update_yaxes(title_text=names[1], col=1)
+    figure.update_xaxes(title_text=names[0]).update_yaxes(title_text=names[1], col=1)
     return legend_once(figure).update_layout(height=360, legend_y=1.12)
 
 
@@ -168,17 +166,20 @@ def predictive_levels(levels: xr.DataArray, bins: int = 10) -> go.Figure:
     quantities = list(levels.quantity.values)
     figure = panels(len(quantities), len(OUTPUTS), shared_xaxes=True, shared_yaxes="all", column_titles=list(OUTPUTS))
     hours = levels.sizes["sample"]
-    low, high = binom.ppf([0.025, 0.975], hours, 1 / bins)
+    low, high = binom.ppf([0.025, 0.975], hours, 1 / bins).tolist()
+    tallest = high
     for row, quantity in enumerate(quantities, 1):
         for column, output in enumerate(OUTPUTS, 1):
             counts, edges = np.histogram(levels.sel(quantity=quantity, output=output), bins, (0, 1))
+            tallest = max(tallest, int(counts.max()))
             bar = go.Bar(
                 x=small((edges[1:] + edges[:-1]) / 2), y=small(counts), marker={"color": BLUE}, showlegend=False
             )
             figure.add_trace(bar, row=row, col=column)
             figure.add_hrect(low, high, fillcolor=GREY, opacity=0.35, line_width=0, row=row, col=column)
         figure.update_yaxes(title_text=f"hours, by {quantity}", row=row, col=1)
-    figure.update_xaxes(title_text="level", row=len(quantities), range=[0, 1], tickvals=[0, 0.5, 1])
+    figure.update_yaxes(range=[0, 1.05 * tallest])
+    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1]).update_xaxes(title_text="level", row=len(quantities))
     return figure.update_layout(height=380, bargap=0.08)
 
 
@@ -198,9 +199,9 @@ def scores_by_point(scores: Mapping[str, tuple[ArrayLike, ArrayLike]], points: S
 def _grid(titles: Sequence[str]) -> go.Figure:
     """Panels in rows of three, as many as there are titles, on one vertical scale."""
     rows, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
-    spacing = {"vertical_spacing": 0.25 / rows, "horizontal_spacing": 0.04}
+    spacing = {"vertical_spacing": 0.34 / rows, "horizontal_spacing": 0.04}
     figure = panels(rows, columns, subplot_titles=list(titles), shared_yaxes="all", **spacing)
-    return figure.update_layout(height=150 + 200 * rows, legend_y=1 + 0.12 / rows)
+    return figure.update_layout(height=120 + 230 * rows, legend_y=1 + 0.12 / rows)
 
 
 def _cell(position: int) -> dict[str, int]:
