@@ -131,15 +131,17 @@ readings = {"time flattened": flattened, "per trajectory": trajectory}
 
 def published_bound(reading, alpha, output, side):
     """A published bound with its team, as text; empty where no team has it in this reading."""
-    return ", ".join(
-        f"{entry.prediction[alpha][output][side == 'upper']:,.0f} ({team.removesuffix(' et al.')})"
+    bounds = {
+        team.removesuffix(" et al."): entry.prediction[alpha][output][
+            side == "upper"
+        ]
         for team, entry in PUBLISHED.items()
         if entry.prediction_reading[alpha] == reading
-        and not np.isnan(
-            entry.prediction[alpha].get(output, (np.nan, np.nan))[
-                side == "upper"
-            ]
-        )
+    }
+    return ", ".join(
+        f"{bound:,.0f} ({team})"
+        for team, bound in bounds.items()
+        if not np.isnan(bound)
     )
 
 
