@@ -166,7 +166,8 @@ def test_pages_open_without_complaint(window, page, address):
     tab, complaints = window
     complaints.clear()
     tab.goto(f"{address}/{page}.html")
-    drawn = "[...document.querySelectorAll('.plotly-figure')].filter(f => f.querySelector('.main-svg .trace, .main-svg .hm')).length"
+    marks = "'.main-svg .trace, .main-svg .hm'"  # a heat map is no trace to plotly
+    drawn = f"[...document.querySelectorAll('.plotly-figure')].filter(f => f.querySelector({marks})).length"
     tab.wait_for_function(f"{drawn} === {figures_of(page)}", timeout=20_000)
     tab.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
     math, typeset, broken = (
