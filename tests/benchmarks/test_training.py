@@ -50,10 +50,10 @@ def training_data(size):
 
 def test_training_is_faster_than_the_plain_parts_at_equal_loss(record):
     batch_size = 64
-    data, loss, rates = training_data(4000), {}, {"ours": [], "plain": []}
+    data, loss, rates = training_data(6000), {}, {"ours": [], "plain": []}
     for kind in ("ours", "plain"):
         network = make(kind, data)
-        loss[kind] = min(train(network, network.loss, data, Training(6, batch_size, 5e-3)).held_out_loss)
+        loss[kind] = min(train(network, network.loss, data, Training(8, batch_size, 5e-3)).held_out_loss)
     part = [tensor[:2000] for tensor in data]
     networks = {kind: make(kind, data) for kind in rates}
     for _ in range(6):
