@@ -24,7 +24,7 @@ class Plain(nn.Module):
         super().__init__()
         with seeded(1):
             layer = nn.TransformerEncoderLayer(64, 4, 256, dropout=0.1, batch_first=True)
-            self.scaling, self.embedding = SeriesScaling("root"), nn.Linear(6, 64)
+            self.scaling, self.embedding = SeriesScaling(ALEATORY_FLOW.scaling), nn.Linear(6, 64)
             self.encoder = nn.TransformerEncoder(layer, 2)
             self.flow = zuko.flows.NICE(2, 64 + 3, transforms=12, hidden_features=(64, 64))
         self.register_buffer("positions", _positions(64))
