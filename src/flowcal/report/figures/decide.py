@@ -36,6 +36,6 @@ def interval_bounds(bounds: Mapping[str, Mapping[float, Mapping[str, tuple[float
                 marker={"color": color, "symbol": symbol, "size": 9},
             )
             figure.add_trace(trace, row=1, col=column)
-    figure.update_xaxes(title_text="upper bound [–]", rangemode="tozero", tickangle=0, nticks=4)
+    figure.update_xaxes(title_text="upper bound [–]", rangemode="tozero", tickangle=0, nticks=3)
     figure.update_yaxes(autorange="reversed").update_yaxes(title_text="", col=1)
     return legend_once(figure).update_layout(height=130 + 40 * len(bounds), legend_y=1.12)
