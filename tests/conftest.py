@@ -30,3 +30,14 @@ def in_project(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project's folder as the working folder."""
     monkeypatch.chdir(ROOT)
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def estimator():
+    """An estimator of X_a from an hour, trained on fewer simulations than the study's own."""
+    from flowcal.infer.aleatory_estimator import AleatoryEstimator, train_estimator
+    from flowcal.infer.training import Training
+    from flowcal.simulate.windfarm import WindFarm
+
+    training = Training(epochs=10, batch_size=512, learning_rate=2e-3)
+    return AleatoryEstimator.from_weights(train_estimator(WindFarm(), 150_000, training))

@@ -1,0 +1,105 @@
+"""X_a of an hour whose X_e and X_c are known: one amortised posterior for all systems and control points."""
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import qmc
+
+from flowcal.challenge import ALEATORY, CONTROL, EPISTEMIC, INPUTS, SEED_MAX
+from flowcal.errors import InputError
+from flowcal.infer.feature_posterior import FeaturePosterior, Layout
+from flowcal.infer.hour_statistics import hour_statistics
+from flowcal.infer.training import Trainer, Training
+from flowcal.simulate.campaign import Runner, run_campaign
+from flowcal.simulate.simulator import Simulator
+from flowcal.weights import Weights
+
+__all__ = ["AleatoryEstimator", "estimator_runs", "train_estimator"]
+
+BLOCK = 20_000  # hours that are held at a time
+FIXED = EPISTEMIC + CONTROL
+
+
+class AleatoryEstimator:
+    """The posterior of X_a under a uniform prior, given an hour, its X_c, and a value of X_e.
+
+    Parameters
+    ----------
+    posterior : FeaturePosterior
+        Trained by `train_estimator`.
+    """
+
+    def __init__(self, posterior: FeaturePosterior) -> None:
+        self.posterior = posterior
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides its answers."""
+        return self.posterior.identity
+
+    @classmethod
+    def from_weights(cls, weights: Weights, device: str = "auto") -> "AleatoryEstimator":
+        """The estimator that `train_estimator` made."""
+        return cls(FeaturePosterior.from_weights(weights, device))
+
+    def sample(self, n: int, hours: xr.Dataset, x_e: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
+        """N draws for each hour.
+
+        Parameters
+        ----------
+        n : int
+        hours : Dataset
+            y and x_c by sample, or runs with x.
+        x_e : array_like, shape (3,) or (hours, 3)
+            One for all hours, or another for each.
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, hours, 2)
+        """
+        return self.posterior.sample(n, _features(hours, x_e), rng)
+
+    def spread_evenly(self, n: int, hours: xr.Dataset, x_e: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
+        """The same, from quasi-random numbers that all hours share, which makes means over the draws more precise."""
+        normal = qmc.MultivariateNormalQMC(np.zeros(len(ALEATORY)), rng=rng).random(n)
+        return self.posterior.from_normal(normal[:, None], _features(hours, x_e))
+
+    def log_prob(self, x_a: ArrayLike, hours: xr.Dataset, x_e: ArrayLike) -> NDArray[np.float64]:
+        """Log density of x_a (..., hours, 2) given each hour and x_e, shape (..., hours)."""
+        return self.posterior.log_prob(x_a, _features(hours, x_e))
+
+
+def estimator_runs(simulator: Simulator, size: int, random_seed: int, runner: Runner | None = None) -> xr.Dataset:
+    """Statistics of simulated hours with every input uniform and every seed another.
+
+    Returns
+    -------
+    Dataset
+        x (size, 8) by sample and input, statistics (size, k) by sample and statistic.
+    """
+    rng = np.random.default_rng([random_seed, 3])
+    x, seed = rng.random((size, len(INPUTS))), rng.integers(1, SEED_MAX, size, endpoint=True)
+    blocks = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
+    statistics = [hour_statistics(run_campaign(simulator, x[rows], seed[rows], runner).y.values) for rows in blocks]
+    values = {"x": (("sample", "input"), x), "statistics": (("sample", "statistic"), np.concatenate(statistics))}
+    return xr.Dataset(values, {"input": list(INPUTS)})
+
+
+def train_estimator(
+    simulator: Simulator, size: int, training: Training, runner: Runner | None = None, trainer: Trainer | None = None
+) -> Weights:
+    """Weights of an estimator trained on `size` simulations, for `AleatoryEstimator.from_weights`."""
+    runs = estimator_runs(simulator, size, training.random_seed, runner)
+    features = np.hstack([runs.statistics.values, runs.x.sel(input=list(FIXED)).values])
+    posterior = FeaturePosterior(Layout(len(ALEATORY), features.shape[1], width=128), training.random_seed)
+    return posterior.fit(runs.x.sel(input=list(ALEATORY)).values, features, training, trainer).to_weights()
+
+
+def _features(hours: xr.Dataset, x_e: ArrayLike) -> NDArray[np.float64]:
+    x_c = hours.x_c if "x_c" in hours else hours.x.sel(input=list(CONTROL))
+    x_e = np.asarray(x_e, np.float64)
+    if x_e.shape not in ((len(EPISTEMIC),), (len(x_c), len(EPISTEMIC))):
+        raise InputError(f"x_e has shape {x_e.shape}; needed is ({len(EPISTEMIC)},) or ({len(x_c)}, {len(EPISTEMIC)}).")
+    statistics = hour_statistics(hours.y.transpose("sample", "time", "output").values)
+    return np.hstack([statistics, np.broadcast_to(x_e, (len(x_c), len(EPISTEMIC))), x_c.values])

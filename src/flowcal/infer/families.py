@@ -1,0 +1,244 @@
+"""Named families of distributions on the unit square: truncated marginals, joined by copulas, in one or two clusters.
+
+References
+----------
+.. [1] H. Joe, "Dependence Modeling with Copulas", Chapman and Hall, 2014.
+.. [2] T. Nagler and T. Vatter, "pyvinecopulib", doi:10.5281/zenodo.10435751.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+import pyvinecopulib
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from flowcal.challenge import ALEATORY, BOUNDS
+from flowcal.errors import InputError
+
+__all__ = ["COPULAS", "FAMILIES", "Cluster", "Family", "FamilyDistribution", "Marginal", "make_copula"]
+
+Array = NDArray[np.float64]
+LOW, HIGH = BOUNDS
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of marginals with two free numbers, which may take any value.
+
+    Attributes
+    ----------
+    distribution : rv_continuous
+        Of scipy, not yet truncated.
+    arguments : callable
+        From the two numbers to the distribution's shapes, location and scale.
+    from_moments : callable
+        From mean and standard deviation to the two numbers, about.
+    """
+
+    distribution: stats.rv_continuous
+    arguments: Callable[[ArrayLike], tuple[float, ...]]
+    from_moments: Callable[[float, float], tuple[float, float]]
+
+
+def _beta_numbers(mean: float, spread: float) -> tuple[float, float]:
+    total = max(mean * (1 - mean) / spread**2 - 1, 0.1)
+    return np.log(mean * total), np.log((1 - mean) * total)
+
+
+def _log_normal_numbers(mean: float, spread: float) -> tuple[float, float]:
+    variance = np.log1p((spread / mean) ** 2)
+    return np.log(variance) / 2, np.log(mean) - variance / 2
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "Weibull": Family(
+            stats.weibull_min,
+            lambda p: (np.exp(p[0]), 0, np.exp(p[1])),
+            lambda mean, spread: (1.086 * np.log(mean / spread), np.log(1.12 * mean)),
+        ),
+        "beta": Family(stats.beta, lambda p: (np.exp(p[0]), np.exp(p[1]), 0, 1), _beta_numbers),
+        "gamma": Family(
+            stats.gamma,
+            lambda p: (np.exp(p[0]), 0, np.exp(p[1])),
+            lambda mean, spread: (2 * np.log(mean / spread), np.log(spread**2 / mean)),
+        ),
+        "log-normal": Family(stats.lognorm, lambda p: (np.exp(p[0]), 0, np.exp(p[1])), _log_normal_numbers),
+        "normal": Family(stats.norm, lambda p: (p[0], np.exp(p[1])), lambda mean, spread: (mean, np.log(spread))),
+    }
+)
+"""Families of marginals, all truncated to [0, 1]."""
+
+COPULAS = ("independent", "Gaussian", "Frank", "Clayton", "Gumbel")
+"""Copulas that are tried."""
+
+LEANING = ("Clayton", "Gumbel")
+"""Those that lean to one corner: they are turned by a right angle where the dependence is negative."""
+
+
+def make_copula(name: str, tau: float) -> pyvinecopulib.Bicop:
+    """The copula with a given Kendall's tau in (-1, 1) [1]_ [2]_."""
+    if name not in COPULAS or not -1 < tau < 1:
+        raise InputError(
+            f"the copula is {name!r} with tau {tau}; needed is one of {', '.join(COPULAS)}, tau in (-1, 1)."
+        )
+    family = getattr(pyvinecopulib.families, "indep" if name == "independent" else name.lower())
+    if name == "independent":
+        return pyvinecopulib.Bicop(family=family)
+    size = np.clip(abs(tau), 1e-4, 0.95)  # what the library can invert
+    turned = name in LEANING and tau < 0
+    strength = pyvinecopulib.Bicop(family=family).tau_to_parameters(size if turned else np.copysign(size, tau))
+    return pyvinecopulib.Bicop(family=family, rotation=90 if turned else 0, parameters=strength)
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """One input's distribution: a family, with its two numbers, truncated to [0, 1]."""
+
+    family: str
+    numbers: tuple[float, float]
+
+    def pdf(self, x: ArrayLike) -> Array:
+        """Density at x in [0, 1]."""
+        return self._of("pdf", x) / self._mass
+
+    def cdf(self, x: ArrayLike) -> Array:
+        """Probability below x in [0, 1]."""
+        return (self._of("cdf", x) - self._of("cdf", LOW)) / self._mass
+
+    def sf(self, x: ArrayLike) -> Array:
+        """Probability above x in [0, 1], precise where it is small."""
+        return (self._of("sf", x) - self._of("sf", HIGH)) / self._mass
+
+    def ppf(self, share: ArrayLike) -> Array:
+        """Quantiles."""
+        return np.clip(self._of("ppf", self._of("cdf", LOW) + np.asarray(share) * self._mass), LOW, HIGH)
+
+    def _of(self, method: str, values: ArrayLike) -> Array:
+        """A method of the distribution before truncation."""
+        family = FAMILIES[self.family]
+        return getattr(family.distribution, method)(values, *family.arguments(self.numbers))
+
+    @cached_property
+    def _mass(self) -> float:
+        return float(self._of("cdf", HIGH) - self._of("cdf", LOW))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A part of a distribution of X_a: two marginals and how they hang together.
+
+    Attributes
+    ----------
+    weight : float
+        Its share of the whole.
+    marginals : tuple of two Marginal
+    copula : str
+        One of `COPULAS`.
+    tau : float
+        Kendall's tau.
+    """
+
+    weight: float
+    marginals: tuple[Marginal, Marginal]
+    copula: str = "independent"
+    tau: float = 0.0
+
+    def pdf(self, x_a: Array) -> Array:
+        """Density (n,) at x_a (n, 2) in the unit square."""
+        density = np.prod([part.pdf(x) for part, x in zip(self.marginals, x_a.T, strict=True)], axis=0)
+        if self.copula == "independent":
+            return density
+        shares = np.column_stack([part.cdf(x) for part, x in zip(self.marginals, x_a.T, strict=True)])
+        return density * make_copula(self.copula, self.tau).pdf(shares)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """N draws, shape (n, 2)."""
+        shares = rng.random((n, len(ALEATORY)))
+        if self.copula != "independent" and n:
+            shares[:, 1] = make_copula(self.copula, self.tau).hinv1(shares)
+        return np.column_stack([part.ppf(share) for part, share in zip(self.marginals, shares.T, strict=True)])
+
+
+@dataclass(frozen=True)
+class FamilyDistribution:
+    """f_a from named families, with a density everywhere and so with tails.
+
+    Attributes
+    ----------
+    clusters : tuple of Cluster
+        Their weights add up to 1.
+    resolution : float
+        0: the families say something of every probability, right or wrong.
+
+    Examples
+    --------
+    >>> marginals = Marginal("Weibull", (0.9, -1.3)), Marginal("beta", (0.8, 2.2))
+    >>> f_a = FamilyDistribution((Cluster(1.0, marginals, "Frank", tau=0.2),))
+    >>> f_a.sample(3, np.random.default_rng(1)).shape
+    (3, 2)
+    >>> f_a.log_prob([[0.2, 0.2], [0.2, 1.2]]).round(2)
+    array([2.46, -inf])
+    """
+
+    clusters: tuple[Cluster, ...]
+    resolution: float = 0.0
+
+    @property
+    def identity(self) -> dict[str, list]:
+        """What decides it: its clusters."""
+        return self.to_dict()
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """N draws, shape (n, 2)."""
+        counts = rng.multinomial(n, [cluster.weight for cluster in self.clusters])
+        parts = [cluster.sample(count, rng) for cluster, count in zip(self.clusters, counts, strict=True)]
+        return rng.permutation(np.concatenate(parts))
+
+    def log_prob(self, x_a: ArrayLike) -> Array:
+        """Log density (n,) at x_a (n, 2); minus infinity outside [0, 1]."""
+        x_a = np.asarray(x_a, np.float64)
+        if x_a.ndim != 2 or x_a.shape[1] != len(ALEATORY):
+            raise InputError(f"x_a has shape {x_a.shape}; needed is (n, {len(ALEATORY)}).")
+        inside = ((x_a >= LOW) & (x_a <= HIGH)).all(axis=1)
+        density = np.zeros(len(x_a))
+        density[inside] = sum(cluster.weight * cluster.pdf(x_a[inside]) for cluster in self.clusters)
+        with np.errstate(divide="ignore"):
+            return np.log(density)
+
+    def exceedance(self, number: int, x: ArrayLike) -> Array:
+        """Probability that input `number` (0 or 1) lies above x."""
+        return sum(cluster.weight * cluster.marginals[number].sf(x) for cluster in self.clusters)
+
+    def to_dict(self) -> dict[str, list]:
+        """As JSON values."""
+        return {
+            "clusters": [
+                {
+                    "weight": float(cluster.weight),
+                    "marginals": [[part.family, *map(float, part.numbers)] for part in cluster.marginals],
+                    "copula": cluster.copula,
+                    "tau": float(cluster.tau),
+                }
+                for cluster in self.clusters
+            ]
+        }
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, list]) -> "FamilyDistribution":
+        """The distribution that `to_dict` described."""
+        return cls(
+            tuple(
+                Cluster(
+                    row["weight"],
+                    tuple(Marginal(family, (first, second)) for family, first, second in row["marginals"]),
+                    row["copula"],
+                    row["tau"],
+                )
+                for row in kept["clusters"]
+            )
+        )

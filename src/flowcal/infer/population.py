@@ -1,0 +1,314 @@
+"""f_a from all hours together: the distribution of X_a with each hour's own error taken out.
+
+The estimator's draws for an hour, made under a uniform prior, are a picture of that hour's likelihood. A distribution
+of X_a is judged by how likely it makes all hours, and named families are fitted and compared by that: empirical Bayes
+[1]_. A heap of the same draws would be the distribution blurred by every hour's error.
+
+References
+----------
+.. [1] B. Efron, "Empirical Bayes deconvolution estimates", Biometrika 103(1), 2016.
+.. [2] M. A. Newton, N. G. Polson and J. Xu, "Weighted Bayesian bootstrap for scalable posterior distributions",
+   Canadian Journal of Statistics 49(2), 2021, arXiv:1803.04559.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.vq import kmeans2
+from scipy.optimize import minimize
+from scipy.special import softmax
+from scipy.stats import kendalltau
+from tqdm import tqdm
+
+from flowcal.challenge import ALEATORY
+from flowcal.errors import InputError
+from flowcal.infer.aleatory_estimator import AleatoryEstimator
+from flowcal.infer.families import COPULAS, FAMILIES, Cluster, FamilyDistribution, Marginal, make_copula
+
+__all__ = ["Form", "HourLikelihood", "fit_family", "infer_population"]
+
+Array = NDArray[np.float64]
+
+NODES = np.linspace(0, 1, 1025)  # between which marginals are interpolated
+PRIOR_MEAN, PRIOR_SPREAD = 0.35, 0.2  # where the prior of a marginal's numbers is centred
+PRIOR_WIDTH = 0.75  # its standard deviation, for numbers most of which are logarithms
+CLOSE, NEAR = 6.0, 6.0  # differences of AIC within which families are crossed, and forms compared in replicates
+SHORT_LIST = 4
+FEWEST_FOR_CLUSTERS = 50
+CLUSTER_FAMILIES = ("normal", "Weibull", "beta")
+
+
+@dataclass(frozen=True)
+class Form:
+    """Which families a distribution of X_a is made of.
+
+    Attributes
+    ----------
+    families : tuple of two str
+        Of the marginals of X_a1 and X_a2.
+    copula : str
+    clusters : int
+        With more than 1 the inputs are independent within each.
+    """
+
+    families: tuple[str, str]
+    copula: str = "independent"
+    clusters: int = 1
+
+    @property
+    def size(self) -> int:
+        """How many numbers are free."""
+        return 5 * self.clusters - 1 + (self.copula != "independent")
+
+    @property
+    def name(self) -> str:
+        """As a reader would call it."""
+        pair = " x ".join(self.families)
+        return f"{pair}, {self.copula if self.clusters == 1 else f'{self.clusters} clusters'}"
+
+    def distribution(self, numbers: Sequence[float]) -> FamilyDistribution:
+        """The distribution at given numbers."""
+        parts = np.reshape(numbers[: 4 * self.clusters], (self.clusters, 2, 2))
+        if self.clusters > 1:
+            weights = softmax([0.0, *numbers[4 * self.clusters :]])
+            copulas = {}
+        else:
+            weights = [1.0]
+            copulas = {} if self.copula == "independent" else {"copula": self.copula, "tau": float(np.tanh(numbers[4]))}
+        return FamilyDistribution(
+            tuple(
+                Cluster(float(weight), tuple(map(Marginal, self.families, map(tuple, part.tolist()))), **copulas)
+                for weight, part in zip(weights, parts, strict=True)
+            )
+        )
+
+    def start(self, x_a: Array) -> Array:
+        """Numbers to start from, by the moments of X_a (n, 2) or of the groups it falls into."""
+        if self.clusters == 1:
+            return np.concatenate([self._moments(x_a), [np.arctanh(_tau(x_a))] * (self.size - 4)])
+        _, group = kmeans2(x_a / x_a.std(axis=0), self.clusters, minit="++", seed=1)
+        groups = [x_a[group == number] for number in range(self.clusters)]
+        shares = np.log([max(len(part), 1) for part in groups])
+        return np.concatenate([*map(self._moments, groups), shares[1:] - shares[0]])
+
+    def prior_mean(self) -> Array:
+        """Where the prior of the numbers is centred."""
+        marginals = [FAMILIES[family].from_moments(PRIOR_MEAN, PRIOR_SPREAD) for family in self.families]
+        return np.concatenate([*(marginals * self.clusters), np.zeros(self.size - 4 * self.clusters)])
+
+    def _moments(self, x_a: Array) -> Array:
+        if len(x_a) < 2:
+            return np.ravel([FAMILIES[family].from_moments(PRIOR_MEAN, PRIOR_SPREAD) for family in self.families])
+        mean, spread = np.clip(x_a.mean(axis=0), 0.01, 0.99), np.maximum(x_a.std(axis=0), 0.01)
+        pairs = zip(self.families, mean, spread, strict=True)
+        return np.ravel([FAMILIES[family].from_moments(*moments) for family, *moments in pairs])
+
+
+class HourLikelihood:
+    """How likely a distribution of X_a makes each hour.
+
+    Parameters
+    ----------
+    draws : array_like, shape (m, hours, 2)
+        Of X_a for each hour, under a uniform prior.
+    """
+
+    def __init__(self, draws: ArrayLike) -> None:
+        draws = np.asarray(draws, np.float64)
+        self.shape = draws.shape[:2]
+        self.centre = draws.mean(axis=0)
+        place = np.clip(draws.reshape(-1, len(ALEATORY)), 0, 1) * (len(NODES) - 1)
+        self._node = np.minimum(place.astype(np.int64), len(NODES) - 2).T
+        self._beyond = place.T - self._node
+
+    def __call__(self, distribution: FamilyDistribution) -> Array:
+        """Log likelihood of each hour, shape (hours,), up to a constant of that hour."""
+        density = sum(cluster.weight * self._density(cluster) for cluster in distribution.clusters)
+        return np.log(density.reshape(self.shape).mean(axis=0) + np.finfo(np.float64).tiny)
+
+    def _density(self, cluster: Cluster) -> Array:
+        first, second = (self._at(number, _finite(part.pdf(NODES))) for number, part in enumerate(cluster.marginals))
+        if cluster.copula == "independent":
+            return first * second
+        shares = [self._at(number, part.cdf(NODES)) for number, part in enumerate(cluster.marginals)]
+        return first * second * make_copula(cluster.copula, cluster.tau).pdf(np.column_stack(shares))
+
+    def _at(self, number: int, table: Array) -> Array:
+        node, beyond = self._node[number], self._beyond[number]
+        return table[node] + beyond * (table[node + 1] - table[node])
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A form with its best numbers."""
+
+    form: Form
+    numbers: Array
+    log_likelihood: float
+    inverse_hessian: Array
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, smaller being better."""
+        return 2 * (self.form.size - self.log_likelihood)
+
+
+def infer_population(
+    estimator: AleatoryEstimator,
+    observed: xr.Dataset,
+    x_e: ArrayLike,
+    draws: int,
+    replicates: int,
+    random_seed: int,
+) -> dict[str, Any]:
+    """f_a of the observed hours, with its uncertainty.
+
+    Families are compared by Akaike's criterion. Replicates give hours random weights and the prior another centre [2]_,
+    and choose among the forms that come near the best, each at one of the values of X_e.
+
+    Parameters
+    ----------
+    estimator : AleatoryEstimator
+    observed : Dataset
+        y and x_c by sample, from one hour up.
+    x_e : array_like, shape (k, 3)
+        Values from E. The best f_a is taken at their mean.
+    draws : int
+        For each hour.
+    replicates : int
+    random_seed : int
+
+    Returns
+    -------
+    dict
+        'distribution' and 'replicates', for `FamilyDistribution.from_dict`; 'candidates', best first, each with its
+        name, 'aic' less that of the best, and 'distribution'.
+    """
+    x_e = np.asarray(x_e, np.float64)
+    if x_e.ndim != 2 or len(x_e) < 1 or replicates < 0 or draws < 1:
+        raise InputError(
+            f"x_e has shape {x_e.shape}, draws is {draws}, replicates is {replicates}; needed are (k, 3) with at least "
+            "one value, 1 or more, and 0 or more."
+        )
+    rng = np.random.default_rng([random_seed, 5])
+    likelihood = HourLikelihood(estimator.spread_evenly(draws, observed, x_e.mean(axis=0), rng))
+    fits = sorted(_candidates(likelihood), key=lambda fit: fit.aic)
+    near = _short_list(fits)
+    chosen = []
+    with tqdm(total=replicates, desc="replicates of f_a", disable=None) as progress:
+        for part, size in zip(x_e, _split(replicates, len(x_e)), strict=False):
+            at = HourLikelihood(estimator.spread_evenly(draws, observed, part, rng)) if size else likelihood
+            for _ in range(size):
+                chosen.append(_replicate(near, at, rng))
+                progress.update()
+    return {
+        "distribution": fits[0].form.distribution(fits[0].numbers).to_dict(),
+        "replicates": [distribution.to_dict() for distribution in chosen],
+        "candidates": [
+            {
+                "name": fit.form.name,
+                "aic": fit.aic - fits[0].aic,
+                "distribution": fit.form.distribution(fit.numbers).to_dict(),
+            }
+            for fit in fits
+        ],
+    }
+
+
+def fit_family(form: Form, x_a: ArrayLike) -> FamilyDistribution:
+    """The likeliest distribution of a form for values of X_a (n, 2) that are known themselves."""
+    fit = _fit(form, HourLikelihood(np.asarray(x_a, np.float64)[None]), prior_width=np.inf)
+    return form.distribution(fit.numbers)
+
+
+def _candidates(likelihood: HourLikelihood) -> Iterator[_Fit]:
+    """Fits of what is worth a try: families of each input, their crosses, the best copula, two clusters."""
+    firsts = {name: _fit(Form((name, "beta")), likelihood) for name in FAMILIES}
+    best = min(firsts, key=lambda name: firsts[name].aic)
+    seconds = {name: _fit(Form((best, name)), likelihood) for name in FAMILIES}
+    crossed = {
+        pair: seconds[pair[1]] if pair[0] == best else _fit(Form(pair), likelihood)
+        for pair in product(_close(firsts), _close(seconds))
+    }
+    yield from crossed.values()
+    best_pair = min(crossed, key=lambda pair: crossed[pair].aic)
+    joined = min((_fit(Form(best_pair, copula), likelihood) for copula in COPULAS[1:]), key=lambda fit: fit.aic)
+    yield joined
+    if joined.aic < crossed[best_pair].aic:
+        yield from (_fit(Form(pair, joined.form.copula), likelihood) for pair in crossed if pair != best_pair)
+    if likelihood.shape[1] >= FEWEST_FOR_CLUSTERS:
+        for name in CLUSTER_FAMILIES:
+            yield _fit(Form((name, name), clusters=2), likelihood)
+
+
+def _short_list(fits: Sequence[_Fit]) -> list[_Fit]:
+    """Forms near the best, without the copula where it is no better than independence."""
+    independent = min(fit.aic for fit in fits if fit.form.copula == "independent" and fit.form.clusters == 1)
+    near = [fit for fit in fits if fit.aic - fits[0].aic < NEAR]
+    return [fit for fit in near if fit.form.copula == "independent" or fit.aic < independent][:SHORT_LIST]
+
+
+def _close(fits: dict[str, _Fit]) -> list[str]:
+    best = min(fit.aic for fit in fits.values())
+    return [name for name, fit in fits.items() if fit.aic - best < CLOSE]
+
+
+def _fit(
+    form: Form,
+    likelihood: HourLikelihood,
+    weight: Array | float = 1.0,
+    prior_mean: Array | None = None,
+    start: _Fit | None = None,
+    prior_width: float = PRIOR_WIDTH,
+) -> _Fit:
+    """The numbers of the largest likelihood of the weighted hours and prior density."""
+    prior_mean = form.prior_mean() if prior_mean is None else prior_mean
+
+    def loss(numbers: Array) -> float:
+        log_prior = -np.square((numbers - prior_mean) / prior_width).sum() / 2
+        with np.errstate(all="ignore"):
+            value = np.sum(weight * likelihood(form.distribution(numbers))) + log_prior
+        return -value if np.isfinite(value) else 1e10
+
+    options = {"gtol": 0.02} | ({"hess_inv0": start.inverse_hessian} if start else {})
+    first = form.start(likelihood.centre) if start is None else start.numbers
+    best = minimize(loss, first, method="BFGS", options=options)
+    with np.errstate(all="ignore"):
+        fitted = float(np.sum(weight * likelihood(form.distribution(best.x))))
+    inverse = (best.hess_inv + best.hess_inv.T) / 2
+    positive = bool((np.linalg.eigvalsh(inverse) > 0).all())
+    return _Fit(form, best.x, fitted, inverse if positive else np.eye(form.size))
+
+
+def _replicate(near: Sequence[_Fit], likelihood: HourLikelihood, rng: np.random.Generator) -> FamilyDistribution:
+    """The best of the near forms for hours of random weight under a prior that is centred elsewhere."""
+    weight = rng.exponential(size=likelihood.shape[1])
+    moved = [fit.form.prior_mean() + PRIOR_WIDTH * rng.standard_normal(fit.form.size) for fit in near]
+    fits = [_fit(fit.form, likelihood, weight, mean, fit) for fit, mean in zip(near, moved, strict=True)]
+    best = min(fits, key=lambda fit: fit.aic)
+    return best.form.distribution(best.numbers)
+
+
+def _split(total: int, parts: int) -> list[int]:
+    """A total in parts that differ by no more than one."""
+    return [total // parts + (place < total % parts) for place in range(parts)]
+
+
+def _tau(x_a: Array) -> float:
+    """Kendall's tau of X_a (n, 2), but not so close to 0 that the likelihood would seem flat there."""
+    tau = kendalltau(*x_a.T).statistic if len(x_a) > 2 else 0.0
+    return float(np.copysign(np.clip(abs(tau), 0.02, 0.9), tau))
+
+
+def _finite(density: Array) -> Array:
+    """Densities at the nodes, with those at the bounds replaced by their neighbours' where they are infinite."""
+    density[0], density[-1] = (
+        value if np.isfinite(value) else neighbour
+        for value, neighbour in ((density[0], density[1]), (density[-1], density[-2]))
+    )
+    return density

@@ -1,0 +1,110 @@
+"""Level sets and the frames they lie in."""
+
+import numpy as np
+import pytest
+
+from flowcal.errors import InputError
+from flowcal.infer.feature_posterior import FeaturePosterior, Layout
+from flowcal.infer.level_set import EmptySet, EpistemicLevelSet, Frame
+from flowcal.infer.training import Training
+from flowcal.weights import Weights, WeightsError
+
+SPREAD = 0.05
+
+
+@pytest.fixture(scope="module")
+def e():
+    """The set within two standard deviations of a normal posterior about the middle of a turned frame."""
+    rng = np.random.default_rng(1)
+    theta = rng.random((20_000, 3))
+    posterior = FeaturePosterior(Layout(3, 3), random_seed=1)
+    posterior.fit(theta, theta + SPREAD * rng.standard_normal(theta.shape), Training(epochs=8, batch_size=256))
+    threshold = -3 * np.log(SPREAD * np.sqrt(2 * np.pi)) - 2
+    return EpistemicLevelSet(posterior, turned(), [0.5, 0.5, 0.5], threshold)
+
+
+def turned():
+    angle = 0.5
+    edges = 0.3 * np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    return Frame([0.4, 0.2, 0.3], edges)
+
+
+def test_frame_and_back():
+    u = np.random.default_rng(1).random((50, 3))
+    assert turned().to_u(turned().to_x_e(u)) == pytest.approx(u)
+    assert turned().volume == pytest.approx(0.027)
+
+
+def test_frame_around_points_holds_them_and_follows_their_axes():
+    rng = np.random.default_rng(2)
+    points = 0.5 + rng.standard_normal((500, 3)) @ np.diag([1e-2, 1e-4, 1e-6]) @ turned().edges
+    frame = Frame.around(points)
+    u = frame.to_u(points)
+    assert ((u > 0) & (u < 1)).all()
+    assert frame.volume < 1e-9
+
+
+def test_frame_samples_stay_in_the_cube():
+    frame = Frame([-0.5, 0.2, 0.3], np.eye(3) * 0.8)
+    u, x_e = frame.sample(1000, np.random.default_rng(1))
+    assert ((x_e >= 0) & (x_e <= 1)).all()
+    assert frame.to_x_e(u) == pytest.approx(x_e)
+
+
+def test_flat_frames_are_refused():
+    with pytest.raises(InputError, match="needed are 3 and 3 by 3 numbers"):
+        Frame([0, 0, 0], np.zeros((3, 3)))
+
+
+def test_volume_is_that_of_the_ball(e):
+    assert e.volume == pytest.approx(4 / 3 * np.pi * (2 * SPREAD * 0.3) ** 3, rel=0.25)
+
+
+def test_samples_lie_inside_and_fill_the_set(e):
+    sample = e.sample(4000, np.random.default_rng(1))
+    centre, radius = turned().to_x_e(np.full((1, 3), 0.5)), 2 * SPREAD * 0.3
+    assert e.contains(sample).all()
+    distance = np.linalg.norm(sample - centre, axis=1) / radius
+    assert np.mean(distance < 0.5) == pytest.approx(1 / 8, abs=0.04)  # uniform in a ball
+    drawn = e.posterior_sample(4000, np.random.default_rng(1))
+    assert np.mean(np.linalg.norm(drawn - centre, axis=1) / radius < 0.5) > 0.2  # but the posterior is not
+    low, high = e.bounding_box
+    assert high - low == pytest.approx([2 * radius] * 3, rel=0.3)
+
+
+def test_what_is_far_is_not_contained(e):
+    assert e.contains(turned().to_x_e(np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.9], [0.5, 0.5, 1.5]]))).tolist() == [
+        True,
+        False,
+        False,
+    ]
+    with pytest.raises(InputError, match=r"needed is \(n, 3\)"):
+        e.contains([0.1, 0.2, 0.3])
+
+
+def test_density_integrates_to_one(e):
+    u = np.random.default_rng(1).random((40_000, 3))
+    inside = turned().to_x_e(u)
+    assert np.exp(e.log_prob(inside)).mean() * turned().volume == pytest.approx(1, abs=0.05)
+
+
+def test_an_empty_set_is_refused(e):
+    with pytest.raises(EmptySet, match="reaches the threshold"):
+        EpistemicLevelSet(e.posterior, turned(), [0.5] * 3, 100.0).posterior_sample(1, np.random.default_rng(1))
+
+
+def test_it_is_kept_without_loss(e):
+    again = EpistemicLevelSet.from_weights(e.to_weights({"rounds": []}))
+    points = e.sample(100, np.random.default_rng(1))
+    assert (again.log_prob(points) == e.log_prob(points)).all()
+    assert again.identity == e.identity
+
+
+def test_weights_of_something_else_are_refused(e):
+    kept = e.to_weights({})
+    with pytest.raises(WeightsError, match="needed is 'EpistemicLevelSet'"):
+        EpistemicLevelSet.from_weights(Weights({**kept.header, "kind": "other"}, kept.tensors))
+    for part in ("edges", "features", "posterior.mean"):
+        less = {name: value for name, value in kept.tensors.items() if name != part}
+        with pytest.raises(WeightsError, match="do not fit"):
+            EpistemicLevelSet.from_weights(Weights(kept.header, less))

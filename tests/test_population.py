@@ -1,0 +1,109 @@
+"""f_a of a population: the error of single hours is taken out, and one hour is enough to say something."""
+
+import numpy as np
+import pytest
+
+from flowcal.errors import InputError
+from flowcal.infer.families import FAMILIES, FamilyDistribution
+from flowcal.infer.population import Form, HourLikelihood, fit_family, infer_population
+
+
+class KnownError:
+    """An estimator whose hours tell X_a with a normal error of a known size."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def spread_evenly(self, n, observed, x_e, rng):
+        return np.clip(observed + self.error * rng.standard_normal((n, *observed.shape)), 0, 1)
+
+
+def numbers(form, *moments):
+    return np.ravel([FAMILIES[family].from_moments(*pair) for family, pair in zip(form.families, moments, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """A narrow f_a, and a thousand values of it seen with an error as large as its spread."""
+    form = Form(("normal", "normal"))
+    truth = form.distribution(numbers(form, (0.4, 0.04), (0.5, 0.1)))
+    rng = np.random.default_rng(1)
+    return truth, truth.sample(1000, rng) + np.array([0.04, 0.01]) * rng.standard_normal((1000, 2))
+
+
+@pytest.fixture(scope="module")
+def inferred(narrow):
+    return infer_population(KnownError(np.array([0.04, 0.01])), narrow[1], [[0.5] * 3], 200, 20, 1)
+
+
+def test_errors_are_taken_out(narrow, inferred):
+    sample = FamilyDistribution.from_dict(inferred["distribution"]).sample(20_000, np.random.default_rng(1))
+    assert narrow[1].std(axis=0)[0] > 0.053  # what a heap would have
+    assert sample.std(axis=0) == pytest.approx([0.04, 0.1], rel=0.1)
+
+
+def test_candidates_are_ordered_and_the_first_is_chosen(inferred):
+    aic = [row["aic"] for row in inferred["candidates"]]
+    assert aic[0] == 0
+    assert aic == sorted(aic)
+    assert inferred["candidates"][0]["distribution"] == inferred["distribution"]
+
+
+def test_replicates_spread_as_a_thousand_hours_allow(inferred):
+    means = [
+        FamilyDistribution.from_dict(kept).sample(20_000, np.random.default_rng(1)).mean(axis=0)
+        for kept in inferred["replicates"]
+    ]
+    assert len(means) == 20
+    assert np.std(means, axis=0) == pytest.approx(np.array([0.0566, 0.1]) / np.sqrt(1000), rel=0.5)
+
+
+def test_one_hour_says_little_but_something():
+    inferred = infer_population(KnownError(0.02), np.array([[0.3, 0.2]]), [[0.5] * 3, [0.2] * 3], 100, 10, 1)
+    f_a = FamilyDistribution.from_dict(inferred["distribution"])
+    sample = f_a.sample(5000, np.random.default_rng(1))
+    assert (sample.std(axis=0) > 0.03).all()
+    assert sample.mean(axis=0) == pytest.approx([0.3, 0.2], abs=0.15)
+    medians = [
+        np.median(FamilyDistribution.from_dict(kept).sample(2000, np.random.default_rng(1))[:, 0])
+        for kept in inferred["replicates"]
+    ]
+    assert np.std(medians) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("form", "true"),
+    [
+        (Form(("Weibull", "beta")), [0.8, -1.3, 1.0, 2.0]),
+        (Form(("gamma", "gamma"), "Frank"), [1.5, -2.5, 1.2, -2.6, -0.4]),
+        (Form(("normal", "normal"), clusters=2), [0.2, -3.0, 0.3, -2.5, 0.6, -3.0, 0.2, -2.5, 0.5]),
+    ],
+)
+def test_known_values_give_back_their_family(form, true):
+    truth = form.distribution(true)
+    f_a = fit_family(form, truth.sample(4000, np.random.default_rng(1)))
+    fresh = truth.sample(20_000, np.random.default_rng(2))
+    lost = np.mean(truth.log_prob(fresh) - f_a.log_prob(fresh))
+    assert 0 <= lost < 2 * form.size / (2 * 4000) + 1e-3
+
+
+def test_dependence_is_found_among_candidates():
+    form = Form(("beta", "beta"), "Gaussian")
+    truth = form.distribution([1.5, 2.7, 1.0, 1.9, -0.4])
+    inferred = infer_population(KnownError(0.005), truth.sample(600, np.random.default_rng(1)), [[0.5] * 3], 50, 0, 1)
+    (cluster,) = inferred["distribution"]["clusters"]
+    assert cluster["copula"] != "independent"
+    assert cluster["tau"] == pytest.approx(np.tanh(-0.4), abs=0.06)
+
+
+def test_likelihood_is_that_of_the_density():
+    form = Form(("Weibull", "beta"), "Clayton")
+    f_a = form.distribution([0.8, -1.3, 1.0, 2.0, 0.3])
+    x_a = f_a.sample(500, np.random.default_rng(1))
+    assert HourLikelihood(x_a[None])(f_a) == pytest.approx(f_a.log_prob(x_a), abs=5e-3)
+
+
+def test_what_does_not_fit_is_refused(narrow):
+    for x_e, draws, replicates in (([0.5] * 3, 1, 1), ([[0.5] * 3], 0, 1), ([[0.5] * 3], 1, -1)):
+        with pytest.raises(InputError, match="needed are"):
+            infer_population(KnownError(0.1), narrow[1], x_e, draws, replicates, 1)

@@ -1,0 +1,63 @@
+"""The replicated study: systems with known truths, judged once each."""
+
+import numpy as np
+import pytest
+
+from flowcal.infer.contrasts import load_contrasts
+from flowcal.infer.shared import Rounds
+from flowcal.infer.training import Training
+from flowcal.report.replication import SHAPES, judge, replicate, summarise, synthetic_system
+from flowcal.simulate.windfarm import WindFarm
+
+
+@pytest.fixture(scope="module")
+def judged(estimator):
+    rounds = Rounds(1, 500, Training(epochs=3))
+    return judge(3, WindFarm(), estimator.posterior.to_weights(), rounds, draws=16, replicates=2)
+
+
+@pytest.mark.parametrize("number", range(len(SHAPES)))
+def test_systems_are_made_up_reproducibly(number):
+    system, again = (synthetic_system(WindFarm(), number) for _ in range(2))
+    assert system.shape == list(SHAPES)[number]
+    assert (system.x_e == again.x_e).all()
+    assert system.observed.identical(again.observed)
+    assert system.observed.sizes["sample"] == 1000
+    assert ((system.x_e >= 0) & (system.x_e <= 1)).all()
+
+
+def test_narrow_systems_are_narrow():
+    spreads = [synthetic_system(WindFarm(), number).x_a[:, 1].std() for number in (3, 8, 13)]
+    assert max(spreads) < 0.04
+
+
+def test_observed_hours_come_from_the_system():
+    system = synthetic_system(WindFarm(), 0)
+    x = np.column_stack([system.x_a, np.tile(system.x_e, (1000, 1)), system.observed.x_c.values])
+    contrasts = load_contrasts(system.observed.y.values[:, None])
+    other_wind = WindFarm().simulate(x, np.arange(1, 1001))
+    assert contrasts == pytest.approx(load_contrasts(other_wind[:, None]), abs=1e-9)
+
+
+def test_a_verdict_has_what_the_summary_needs(judged):
+    assert judged["shape"] == "narrow"
+    assert 0 < judged["volume"] < 1
+    assert [row["probability"] for row in judged["tail"]] == [1e-3, 1e-5]
+    summary = summarise([judged, {**judged, "contains": not judged["contains"], "energy_distance": 1.0}])
+    assert summary["systems"] == 2
+    assert summary["contains"] == 1
+    assert summary["energy_distance"] == pytest.approx((1 + judged["energy_distance"]) / 2)
+    gain, error = summary["gain_over_pooling_narrow"]
+    assert gain == pytest.approx(judged["log_density"][0] - judged["log_density"][1])
+    assert error == 0
+
+
+def count(number, factor):
+    """In place of `judge`."""
+    return {"number": number, "value": factor * number}
+
+
+def test_what_is_there_is_not_judged_again(tmp_path):
+    rows = replicate(tmp_path, [0, 1], count, factor=2)
+    assert rows == [{"number": 0, "value": 0}, {"number": 1, "value": 2}]
+    assert replicate(tmp_path, [0, 1, 2], count, factor=5)[1:] == [rows[1], {"number": 2, "value": 10}]
