@@ -55,6 +55,10 @@ def inferred():
         "set_by_level": figures.set_by_level([0.1, 0.5], [0.01, 0.1], [False, True], 0.0075),
         "predictive_levels": figures.predictive_levels(predictive_levels(hours, hours, rng)),
         "scores_by_point": figures.scores_by_point({"a": ([0.1, 0.2], [0.01, 0.01])}, [2, 7]),
+        "contrasts_by_point": figures.contrasts_by_point([rng.random((5, 2))], [rng.random((9, 2))], ["a", "b"]),
+        "responses_by_lag": figures.responses_by_lag(dict.fromkeys("ab", (grid, grid))),
+        "closing_in": figures.closing_in(rng.random((3, 3)), [1.0, 1e-5, 1e-15], {"a": 0.01, "b": 0.1}),
+        "exceedance": figures.exceedance(grid, {"a": 1 - grid}, (0.5 - grid / 2, 1 - grid / 3), "X_a1"),
         "interval_bounds": figures.interval_bounds({"a": bounds, "b": bounds}),
     }
 

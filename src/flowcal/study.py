@@ -52,6 +52,12 @@ class Profile:
         Bootstrap samples of the observed hours for which bounds are taken anew.
     screened, search_hours : int
         Points of E that are tried first in the search for the worst case, and hours behind each of its values.
+    estimator_runs, estimator_epochs : int
+        Simulations and passes over them for the estimator of X_a.
+    shared_rounds, shared_data_sets, shared_epochs : int
+        Rounds in which X_e is inferred from all hours, simulated data sets in each, and passes over them.
+    population_draws, population_replicates : int
+        Draws for each hour that f_a is fitted to, and replicates behind its uncertainty.
     """
 
     sobol_base_samples: int
@@ -72,6 +78,13 @@ class Profile:
     interval_resamples: int
     screened: int
     search_hours: int
+    estimator_runs: int
+    estimator_epochs: int
+    shared_rounds: int
+    shared_data_sets: int
+    shared_epochs: int
+    population_draws: int
+    population_replicates: int
 
 
 PROFILES = {
@@ -94,6 +107,13 @@ PROFILES = {
         interval_resamples=8,
         screened=24,
         search_hours=2_000,
+        estimator_runs=60_000,
+        estimator_epochs=6,
+        shared_rounds=3,
+        shared_data_sets=3_000,
+        shared_epochs=8,
+        population_draws=32,
+        population_replicates=10,
     ),
     "full": Profile(
         sobol_base_samples=2**14,
@@ -114,6 +134,13 @@ PROFILES = {
         interval_resamples=30,
         screened=56,
         search_hours=10_000,
+        estimator_runs=400_000,
+        estimator_epochs=16,
+        shared_rounds=3,
+        shared_data_sets=10_000,
+        shared_epochs=10,
+        population_draws=64,
+        population_replicates=100,
     ),
 }
 

@@ -7,6 +7,7 @@ from scipy.stats import qmc
 
 from flowcal.challenge import ALEATORY, CONTROL, EPISTEMIC, INPUTS, SEED_MAX
 from flowcal.errors import InputError
+from flowcal.infer.diagnostics import rank_truth
 from flowcal.infer.feature_posterior import FeaturePosterior, Layout
 from flowcal.infer.hour_statistics import hour_statistics
 from flowcal.infer.training import Trainer, Training
@@ -14,7 +15,7 @@ from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator
 from flowcal.weights import Weights
 
-__all__ = ["AleatoryEstimator", "estimator_runs", "train_estimator"]
+__all__ = ["AleatoryEstimator", "calibrate_estimator", "estimator_runs", "train_estimator"]
 
 BLOCK = 20_000  # hours that are held at a time
 FIXED = EPISTEMIC + CONTROL
@@ -94,6 +95,15 @@ def train_estimator(
     features = np.hstack([runs.statistics.values, runs.x.sel(input=list(FIXED)).values])
     posterior = FeaturePosterior(Layout(len(ALEATORY), features.shape[1], width=128), training.random_seed)
     return posterior.fit(runs.x.sel(input=list(ALEATORY)).values, features, training, trainer).to_weights()
+
+
+def calibrate_estimator(estimator: AleatoryEstimator, runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
+    """Where the true X_a of simulations lies within its posterior; arguments and result are those of `calibrate`."""
+    rng = np.random.default_rng(random_seed)
+    x_e = runs.x.sel(input=list(EPISTEMIC)).values
+    drawn = estimator.sample(draws, runs, x_e, rng)
+    theta = runs.x.sel(input=list(ALEATORY))
+    return rank_truth(theta, drawn, lambda values: estimator.log_prob(values, runs, x_e), rng)
 
 
 def _features(hours: xr.Dataset, x_e: ArrayLike) -> NDArray[np.float64]:

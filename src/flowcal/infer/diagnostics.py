@@ -10,6 +10,7 @@ References
    Unfaithful", TMLR 2022, arXiv:2110.06581.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from scipy.stats import binom
 if TYPE_CHECKING:
     from flowcal.infer.posterior import HourPosterior
 
-__all__ = ["calibrate", "coverage", "uniform_band"]
+__all__ = ["calibrate", "coverage", "rank_truth", "uniform_band"]
 
 
 def calibrate(posterior: "HourPosterior", runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
@@ -44,16 +45,44 @@ def calibrate(posterior: "HourPosterior", runs: xr.Dataset, draws: int, random_s
     """
     rng = np.random.default_rng(random_seed)
     names = list(posterior.architecture.parameters)
-    theta = runs.x.sel(input=names).values
-    drawn = posterior.sample((draws,), runs, rng)
-    log_prob = posterior.log_prob(theta, runs)
+    theta = runs.x.sel(input=names)
+    return rank_truth(
+        theta, posterior.sample((draws,), runs, rng), lambda values: posterior.log_prob(values, runs), rng
+    )
+
+
+def rank_truth(
+    theta: xr.DataArray,
+    drawn: NDArray[np.float64],
+    log_prob: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    rng: np.random.Generator,
+) -> xr.Dataset:
+    """Where true values lie among draws from their posteriors.
+
+    Parameters
+    ----------
+    theta : DataArray
+        True values by sample and input.
+    drawn : ndarray, shape (draws, n, d)
+    log_prob : callable
+        Log density (..., n) of values (..., n, d) under each sample's posterior.
+    rng : Generator
+
+    Returns
+    -------
+    Dataset
+        As `calibrate` has it.
+    """
+    values = theta.transpose("sample", "input").values
+    density = log_prob(values)
+    below, denser = np.sum(drawn < values, axis=0), np.sum(log_prob(drawn) > density, axis=0)
     return xr.Dataset(
         {
-            "rank": (("sample", "parameter"), _spread(np.sum(drawn < theta, axis=0), draws, rng)),
-            "credibility": ("sample", _spread(np.sum(posterior.log_prob(drawn, runs) > log_prob, axis=0), draws, rng)),
-            "log_prob": ("sample", log_prob),
+            "rank": (("sample", "parameter"), _spread(below, len(drawn), rng)),
+            "credibility": ("sample", _spread(denser, len(drawn), rng)),
+            "log_prob": ("sample", density),
         },
-        coords={"parameter": names},
+        coords={"parameter": theta.input.values.tolist()},
     )
 
 

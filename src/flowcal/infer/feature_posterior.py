@@ -7,6 +7,7 @@ References
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -52,6 +53,17 @@ class Layout:
         sizes = (self.parameters, self.features, self.width, self.coupling_layers)
         if not all(isinstance(size, int) and 1 <= size <= LARGEST for size in sizes):
             raise InputError(f"the sizes of {self} do not fit; needed are whole numbers from 1 to {LARGEST}.")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks so small gain nothing from more threads, and lose much where these have to share cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class FeaturePosterior(nn.Module):
@@ -105,6 +117,7 @@ class FeaturePosterior(nn.Module):
         """Negative log density (n,) of theta (n, d) given scaled features (n, k)."""
         return -self.flow.log_prob(theta, self.network(features))
 
+    @_one_thread()
     def fit(
         self, theta: ArrayLike, features: ArrayLike, training: Training, trainer: Trainer | None = None
     ) -> "FeaturePosterior":
@@ -141,6 +154,7 @@ class FeaturePosterior(nn.Module):
         """N draws for each of m vectors of features (m, k): (n, m, d), all within [0, 1]."""
         return self.from_normal(rng.standard_normal((n, len(features), self.layout.parameters)), features)
 
+    @_one_thread()
     @torch.no_grad()
     def from_normal(self, z: NDArray[np.float64], features: ArrayLike) -> NDArray[np.float64]:
         """Draws that stand for given standard normal z (n, m, d), or (n, 1, d) for all features the same: (n, m, d)."""
@@ -151,6 +165,7 @@ class FeaturePosterior(nn.Module):
         ]
         return np.concatenate([part.cpu().numpy() for part in draws], axis=1).astype(np.float64)
 
+    @_one_thread()
     @torch.no_grad()
     def log_prob(self, theta: ArrayLike, features: ArrayLike) -> NDArray[np.float64]:
         """Log density of theta (..., m, d) given features (m, k), shape (..., m); minus infinity outside the cube."""

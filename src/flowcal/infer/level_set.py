@@ -15,12 +15,13 @@ from flowcal.weights import Weights, WeightsError
 __all__ = ["EmptySet", "EpistemicLevelSet", "Frame"]
 
 DRAWS = 20_000  # that volume and bounding box are estimated from
+RAREST = 0.05  # share of a posterior's draws that must reach the threshold, so that there is a set to speak of
 NARROWEST = 1e-12  # room on each side of what does not spread at all
 PADDING = 0.1  # by which a frame reaches beyond the draws it was laid around, as a share of its width
 
 
 class EmptySet(FlowcalError):
-    """No point reaches the threshold of a level set."""
+    """Hardly any draw of the posterior reaches the threshold of its level set."""
 
 
 class Frame:
@@ -118,8 +119,10 @@ class EpistemicLevelSet:
         while sum(map(len, kept)) < n:
             u = self.posterior.sample(2 * n, self.features, rng)[:, 0]
             inside = (self._density(u) >= self.threshold) & _in_cube(self.frame.to_x_e(u))
-            if not inside.any():
-                raise EmptySet(f"no draw of the posterior reaches the threshold {self.threshold:.3g}.")
+            if inside.mean() < RAREST:
+                raise EmptySet(
+                    f"a share of {inside.mean():.2g} of the posterior's draws reaches the threshold {self.threshold:.3g}."
+                )
             kept.append(u[inside])
         return self.frame.to_x_e(np.concatenate(kept)[:n])
 

@@ -124,8 +124,8 @@ def infer_shared(
     Returns
     -------
     Weights
-        The header's 'found' has a row for every round: simulations, held-out loss, volume, and surprise, the share of
-        of the data sets predicted from its set that lie as far from the others as the observed one does.
+        The header's 'found' has a row for every round: simulations, held-out loss, volume and width, and surprise, the
+        share of the data sets predicted from its set that lie as far from the others as the observed one does.
 
     Warns
     -----
@@ -152,6 +152,7 @@ def infer_shared(
                 "simulations": (len(u) + len(calibration[0]) + PREDICTED) * len(summary.points) * rounds.hours,
                 "held_out_loss": min(posterior.history.held_out_loss),
                 "volume": left.volume if len(drawn) else 0.0,
+                "width": np.ptp(left.bounding_box, axis=0).tolist() if len(drawn) else [0.0] * len(EPISTEMIC),
                 "surprise": surprise,
             }
         )

@@ -22,6 +22,7 @@ __all__ = [
     "score_aleatory",
     "score_box",
     "score_set",
+    "true_exceedance",
     "true_hours",
     "true_uncertainty_model",
     "write_scores",
@@ -142,6 +143,11 @@ def direct_distances_by_hours(counts: Sequence[int], repeats: int, random_seed: 
 def score_set(e: EpistemicSet) -> dict:
     """Hold a set E against X_e*: whether it 'contains' it, and its 'volume', the unit cube being 1."""
     return {"contains": bool(e.contains([_TRUE_X_E])[0]), "volume": e.volume}
+
+
+def true_exceedance(number: int, x: ArrayLike) -> NDArray[np.float64]:
+    """Probability that X_a1 (number 0) or X_a2 (1) of the embedded real system exceeds x."""
+    return _TRUE_F_A[number].sf(x)
 
 
 class _TrueDistribution:

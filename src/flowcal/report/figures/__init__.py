@@ -12,6 +12,7 @@ from flowcal.report.figures.infer import (
     scores_by_point,
     set_by_level,
 )
+from flowcal.report.figures.shared import closing_in, contrasts_by_point, exceedance, responses_by_lag
 from flowcal.report.figures.simulate import (
     autocorrelation,
     control_points,
@@ -28,8 +29,11 @@ from flowcal.report.figures.style import present
 __all__ = [
     "autocorrelation",
     "calibration",
+    "closing_in",
+    "contrasts_by_point",
     "control_points",
     "distance_by_hours",
+    "exceedance",
     "hour",
     "hour_posteriors",
     "interval_bounds",
@@ -39,6 +43,7 @@ __all__ = [
     "observed_distributions",
     "predictive_levels",
     "present",
+    "responses_by_lag",
     "scores_by_point",
     "seeds",
     "set_by_level",

@@ -1,0 +1,112 @@
+"""Figures of what all hours say together: contrasts, sets that close in, distributions with tails."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import ArrayLike, NDArray
+
+from flowcal.challenge import EPISTEMIC, POWERS
+from flowcal.report.figures.style import BLUE, GREY, ORANGE, PALETTE, RED, legend_once, panels, small
+
+__all__ = ["closing_in", "contrasts_by_point", "exceedance", "responses_by_lag"]
+
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def contrasts_by_point(
+    observed: Sequence[NDArray[np.float64]], possible: Sequence[NDArray[np.float64]], names: Sequence[str]
+) -> go.Figure:
+    """Contrasts of each observed hour (hours, k) and those that other X_e would give (n, k), by control point."""
+    figure = panels(1, len(names), subplot_titles=list(names), horizontal_spacing=0.09)
+    for column in range(len(names)):
+        for number, (hours, others) in enumerate(zip(observed, possible, strict=True), 1):
+            low, high = np.min(others[:, column]), np.max(others[:, column])
+            bar = go.Scatter(
+                x=[number, number],
+                y=small([low, high]),
+                mode="lines",
+                line={"color": GREY, "width": 9},
+                opacity=0.5,
+                name="range over all X_e",
+                legendgroup="range",
+            )
+            dots = go.Scatter(
+                x=[number] * len(hours),
+                y=small(hours[:, column]),
+                mode="markers",
+                marker={"color": BLUE, "size": 8, "symbol": "line-ew", "line": {"color": BLUE, "width": 2}},
+                name="observed hours",
+                legendgroup="hours",
+            )
+            figure.add_trace(bar, row=1, col=column + 1)
+            figure.add_trace(dots, row=1, col=column + 1)
+    figure.update_xaxes(title_text="control point", tickvals=list(range(1, len(observed) + 1)))
+    figure.update_yaxes(title_text="logarithm of the ratio [–]", col=1)
+    return legend_once(figure).update_layout(height=380, legend_y=1.12)
+
+
+def responses_by_lag(panels_of: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> go.Figure:
+    """What a power strives for against the first load (log), a panel for each assumed lag."""
+    titles = list(panels_of)
+    figure = panels(1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+    for column, (load, strives) in enumerate(panels_of.values(), 1):
+        marker = {"color": BLUE, "size": 3, "opacity": 0.6}
+        trace = go.Scatter(x=small(load), y=small(strives), mode="markers", marker=marker, showlegend=False)
+        figure.add_trace(trace, row=1, col=column)
+    figure.update_xaxes(title_text="logarithm of y4 [–]")
+    figure.update_yaxes(title_text=f"what {POWERS[0]} strives for [MW]", col=1)
+    return figure.update_layout(height=360)
+
+
+def closing_in(widths: NDArray[np.float64], volumes: Sequence[float], others: Mapping[str, float]) -> go.Figure:
+    """Widths (rounds, 3) of E's bounding box and its volume after each round, with other sets' volumes as lines."""
+    figure = panels(1, 2, subplot_titles=("width of E", "volume of E"), horizontal_spacing=0.12)
+    rounds = list(range(len(widths)))
+    for name, values, color, dash in zip(EPISTEMIC, widths.T, PALETTE, DASHES, strict=False):
+        line = {"color": color, "dash": dash, "width": 2}
+        trace = go.Scatter(x=rounds, y=small(values), name=name, mode="lines+markers", line=line)
+        figure.add_trace(trace, row=1, col=1)
+    line = {"color": BLUE, "width": 2}
+    trace = go.Scatter(x=rounds, y=volumes, mode="lines+markers", line=line, showlegend=False)
+    figure.add_trace(trace, row=1, col=2)
+    for (name, volume), color, dash in zip(others.items(), (RED, ORANGE, GREY), DASHES[1:], strict=False):
+        line = {"color": color, "dash": dash}
+        trace = go.Scatter(x=[rounds[0], rounds[-1]], y=[volume] * 2, mode="lines", name=name, line=line)
+        figure.add_trace(trace, row=1, col=2)
+    figure.update_xaxes(title_text="round", tickvals=rounds)
+    figure.update_yaxes(type="log", exponentformat="power")
+    figure.update_yaxes(title_text="largest less smallest value [–]", col=1)
+    figure.update_yaxes(title_text="share of the unit cube", col=2)
+    return figure.update_layout(height=400, legend_y=1.12)
+
+
+def exceedance(
+    x: ArrayLike,
+    curves: Mapping[str, ArrayLike],
+    band: tuple[ArrayLike, ArrayLike],
+    name: str,
+    lowest: float = 1e-8,
+) -> go.Figure:
+    """Probability that an input exceeds x, on a logarithmic scale, by source, with a band of 90 %."""
+    figure = panels(1, 1)
+    low, high = (np.maximum(values, lowest / 10) for values in band)
+    figure.add_scatter(
+        x=small(np.concatenate([x, np.asarray(x)[::-1]])),
+        y=small(np.concatenate([high, low[::-1]])),
+        fill="toself",
+        fillcolor="rgba(0,114,178,0.2)",
+        line={"width": 0},
+        mode="lines",
+        name="90 % of the replicates",
+        hoverinfo="skip",
+    )
+    for (source, values), color, dash in zip(curves.items(), PALETTE, DASHES, strict=False):
+        shown = np.where(np.asarray(values) > lowest / 10, values, np.nan)
+        line = {"color": color, "dash": dash, "width": 2}
+        figure.add_scatter(x=small(x), y=small(shown), name=source, mode="lines", line=line)
+    figure.update_xaxes(title_text=f"{name} [–]")
+    figure.update_yaxes(
+        type="log", title_text="probability of more", exponentformat="power", range=[np.log10(lowest), 0]
+    )
+    return figure.update_layout(height=420, legend_y=1.05)
