@@ -32,7 +32,7 @@ full: book             ## the same with the paper's budgets
 published: setup       ## render the chapters kept in book/published without running them
 	$(BIN)/flowcal book --published
 
-score: setup           ## hold results against the truth of the embedded real system
+score: setup           ## hold published results and our method against known truths
 	$(BIN)/flowcal score
 
 bench: setup           ## measure the ratios that the documentation quotes

@@ -43,11 +43,9 @@ from flowcal.infer.level_set import EpistemicLevelSet
 from flowcal.infer.population import infer_population
 from flowcal.infer.shared import (
     MisspecifiedWarning,
-    Rounds,
     hours_by_point,
     infer_shared,
 )
-from flowcal.infer.training import Training
 from flowcal.infer.uncertainty import EpistemicBox, PooledDraws
 from flowcal.infer.updating import aleatory_runs
 from flowcal.report import figures, scoring
@@ -147,14 +145,11 @@ figures.present(
 # control point after that.
 
 # %%
-training = Training(
-    epochs=budget.estimator_epochs, batch_size=512, learning_rate=2e-3
-)
 estimator_weights = study.keep(
     "estimator",
     train_estimator,
     size=budget.estimator_runs,
-    training=training,
+    training=budget.estimator_training,
     trainer=study.trainer,
     **box,
 )
@@ -182,7 +177,7 @@ figures.present(
     figures.calibration(
         {"estimator of X_a": calibrated}, np.random.default_rng(74)
     ),
-    caption="Calibration of the estimator on fresh hours, read as in *Aleatory updating*.",
+    caption="Calibration of the estimator on fresh hours, read as in the chapter Aleatory updating.",
     alt="A panel with three curves of excess share against level and a grey band about zero.",
 )
 
@@ -219,13 +214,7 @@ glue("estimator_coverage", f"{covered[0]:.3f}, {covered[1]:.3f}", display=False)
 # 5. Lay a new frame around it, along its own axes, and begin again.
 
 # %%
-rounds = Rounds(
-    rounds=budget.shared_rounds,
-    data_sets=budget.shared_data_sets,
-    training=Training(
-        epochs=budget.shared_epochs, batch_size=256, learning_rate=3e-3
-    ),
-)
+rounds = budget.rounds
 shared = study.keep(
     "e",
     infer_shared,

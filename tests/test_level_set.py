@@ -89,7 +89,7 @@ def test_density_integrates_to_one(e):
 
 
 def test_an_empty_set_is_refused(e):
-    with pytest.raises(EmptySet, match="reaches the threshold"):
+    with pytest.raises(EmptySet, match="reach the threshold"):
         EpistemicLevelSet(e.posterior, turned(), [0.5] * 3, 100.0).posterior_sample(1, np.random.default_rng(1))
 
 

@@ -1,6 +1,7 @@
 """The command `flowcal`."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     publish = verbs.add_parser("publish", parents=[study], help="keep the executed chapters in book/published")
     publish.set_defaults(verb=_publish)
 
-    score = verbs.add_parser("score", help="hold published results against the truth of the embedded real system")
+    score = verbs.add_parser("score", help="hold published results and our method against known truths")
+    score.add_argument("--systems", type=int, default=100, help="synthetic real systems to judge our method on")
+    score.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to judge them on, tcp://host:port")
     score.set_defaults(verb=_score)
 
     pair = verbs.add_parser("pair", help="store the quick profile's checked outputs in the paired notebooks")
@@ -100,12 +103,18 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
+    from flowcal.report.replication import write_replication
     from flowcal.report.scoring import write_scores
     from flowcal.study import find_root
 
-    for team, score in write_scores(find_root() / "book" / "published" / "scores.json").items():
+    published = find_root() / "book" / "published"
+    for team, score in write_scores(published / "scores.json").items():
         verdict = "holds" if score["contains"] else "misses"
         print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; outside by {score['missed_by']}")
+    if options.systems:
+        print(
+            json.dumps(write_replication(published / "replication.json", options.systems, options.scheduler), indent=1)
+        )
 
 
 def _pair(options: argparse.Namespace) -> None:

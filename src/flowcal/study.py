@@ -17,7 +17,8 @@ from flowcal.simulate.simulator import Simulator
 from flowcal.simulate.windfarm import WindFarm
 
 if TYPE_CHECKING:
-    from flowcal.infer.training import Trainer
+    from flowcal.infer.shared import Rounds
+    from flowcal.infer.training import Trainer, Training
 
 __all__ = ["PROFILES", "ClaimFailed", "Profile", "Study", "find_root", "split_command"]
 
@@ -85,6 +86,22 @@ class Profile:
     shared_epochs: int
     population_draws: int
     population_replicates: int
+
+    @property
+    def estimator_training(self) -> "Training":
+        """How the estimator of X_a is trained."""
+        from flowcal.infer.training import Training
+
+        return Training(epochs=self.estimator_epochs, batch_size=512, learning_rate=2e-3)
+
+    @property
+    def rounds(self) -> "Rounds":
+        """How X_e is inferred from all hours."""
+        from flowcal.infer.shared import Rounds
+        from flowcal.infer.training import Training
+
+        training = Training(epochs=self.shared_epochs, batch_size=256, learning_rate=3e-3)
+        return Rounds(self.shared_rounds, self.shared_data_sets, training)
 
 
 PROFILES = {

@@ -120,9 +120,7 @@ class EpistemicLevelSet:
             u = self.posterior.sample(2 * n, self.features, rng)[:, 0]
             inside = (self._density(u) >= self.threshold) & _in_cube(self.frame.to_x_e(u))
             if inside.mean() < RAREST:
-                raise EmptySet(
-                    f"a share of {inside.mean():.2g} of the posterior's draws reaches the threshold {self.threshold:.3g}."
-                )
+                raise EmptySet(f"{inside.mean():.1%} of the draws reach the threshold {self.threshold:.3g}.")
             kept.append(u[inside])
         return self.frame.to_x_e(np.concatenate(kept)[:n])
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from tqdm import tqdm
 
+from flowcal.artifacts import code_digest, digest
 from flowcal.challenge import ALEATORY, EPISTEMIC, SEED_MAX, TABLE_1
-from flowcal.infer.aleatory_estimator import AleatoryEstimator
+from flowcal.infer.aleatory_estimator import AleatoryEstimator, train_estimator
 from flowcal.infer.energy_distance import energy_distance
 from flowcal.infer.families import FAMILIES, FamilyDistribution
 from flowcal.infer.level_set import EpistemicLevelSet
@@ -24,9 +25,10 @@ from flowcal.infer.training import Trainer
 from flowcal.infer.uncertainty import PooledDraws
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.simulator import Simulator
+from flowcal.study import Study, find_root
 from flowcal.weights import Weights
 
-__all__ = ["SHAPES", "SyntheticSystem", "judge", "replicate", "summarise", "synthetic_system"]
+__all__ = ["SHAPES", "SyntheticSystem", "judge", "replicate", "summarise", "synthetic_system", "write_replication"]
 
 HOURS = 100  # for each control point, as the challenge grants
 COMPARED = 4000  # draws that an energy distance is taken between
@@ -145,9 +147,6 @@ def judge(
     dict
         JSON values, see the keys.
     """
-    import torch
-
-    torch.set_num_threads(1)  # several systems at a time
     system = synthetic_system(simulator, number)
     estimator = AleatoryEstimator.from_weights(weights, "cpu")
     start = time.perf_counter()
@@ -175,6 +174,54 @@ def judge(
         **_judge_density(system, f_a, PooledDraws(heap, len(system.x_a))),
         "tail": [_judge_tail(system, f_a, others, probability) for probability in TAIL],
     }
+
+
+def write_replication(path: Path, systems: int, scheduler: str | None = None) -> dict[str, Any]:
+    """Judge as many systems with the budgets of the `full` profile, and keep verdicts and summary as JSON.
+
+    Parameters
+    ----------
+    path : Path
+        Where to keep them.
+    systems : int
+        How many; those of an earlier call with the same code and settings are not judged again.
+    scheduler : str, optional
+        Address of a Dask scheduler.
+
+    Returns
+    -------
+    dict
+        What `summarise` returns.
+    """
+    study = Study("shared", "full")
+    budget = study.profile
+    weights = study.keep(
+        "estimator",
+        train_estimator,
+        simulator=study.simulator,
+        size=budget.estimator_runs,
+        training=budget.estimator_training,
+        runner=study.runner,
+        trainer=study.trainer,
+    )
+    settings = {
+        "rounds": budget.rounds,
+        "draws": budget.population_draws,
+        "replicates": budget.population_replicates,
+    }
+    recipe = digest([code_digest(__name__), study.simulator.identity, weights.tensors, repr(settings)])
+    rows = replicate(
+        find_root() / "artifacts" / "score" / recipe[:12],
+        range(systems),
+        judge,
+        scheduler,
+        simulator=study.simulator,
+        weights=weights,
+        **settings,
+    )
+    summary = summarise(rows)
+    path.write_text(json.dumps({"summary": summary, "systems": rows}, indent=1) + "\n")
+    return summary
 
 
 def replicate(

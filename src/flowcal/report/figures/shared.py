@@ -61,7 +61,7 @@ def responses_by_lag(panels_of: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> go
 
 def closing_in(widths: NDArray[np.float64], volumes: Sequence[float], others: Mapping[str, float]) -> go.Figure:
     """Widths (rounds, 3) of E's bounding box and its volume after each round, with other sets' volumes as lines."""
-    figure = panels(1, 2, subplot_titles=("width of E", "volume of E"), horizontal_spacing=0.12)
+    figure = panels(1, 2, subplot_titles=("width of E", "volume of E"), horizontal_spacing=0.2)
     rounds = list(range(len(widths)))
     for name, values, color, dash in zip(EPISTEMIC, widths.T, PALETTE, DASHES, strict=False):
         line = {"color": color, "dash": dash, "width": 2}
