@@ -223,6 +223,8 @@ study.claim(
     "with the seed it was trained on, no flow is worth less than the prior by more than 0.1 nats",
     np.all(fixed_score[0] > -0.1),
 )
+
+# %% tags=["nbval-ignore-output", "hide-input"]
 idle = [
     number
     for number, value in zip(points, fixed_score[0], strict=True)

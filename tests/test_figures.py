@@ -58,6 +58,9 @@ def inferred():
         "contrasts_by_point": figures.contrasts_by_point([rng.random((5, 2))], [rng.random((9, 2))], ["a", "b"]),
         "responses_by_lag": figures.responses_by_lag(dict.fromkeys("ab", (grid, grid))),
         "closing_in": figures.closing_in(rng.random((3, 3)), [1.0, 1e-5, 1e-15], {"a": 0.01, "b": 0.1}),
+        "epistemic_pairs": figures.epistemic_pairs(
+            rng.random((9, 3)), {"a": dict.fromkeys(EPISTEMIC, (0.1, 0.4))}, [0.2, 0.3, 0.4]
+        ),
         "exceedance": figures.exceedance(grid, {"a": 1 - grid}, (0.5 - grid / 2, 1 - grid / 3), "X_a1"),
         "interval_bounds": figures.interval_bounds({"a": bounds, "b": bounds}),
     }

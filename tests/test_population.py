@@ -96,6 +96,11 @@ def test_dependence_is_found_among_candidates():
     assert cluster["tau"] == pytest.approx(np.tanh(-0.4), abs=0.06)
 
 
+def test_even_endless_numbers_make_a_distribution():
+    f_a = Form(("beta", "beta"), "Clayton").distribution([1.0, 2.0, 1.0, 2.0, 50.0])
+    assert np.isfinite(f_a.log_prob([[0.3, 0.3]])).all()
+
+
 def test_likelihood_is_that_of_the_density():
     form = Form(("Weibull", "beta"), "Clayton")
     f_a = form.distribution([0.8, -1.3, 1.0, 2.0, 0.3])

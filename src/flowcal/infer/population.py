@@ -36,6 +36,7 @@ Array = NDArray[np.float64]
 
 NODES = np.linspace(0, 1, 1025)  # between which marginals are interpolated
 PRIOR_MEAN, PRIOR_SPREAD = 0.35, 0.2  # where the prior of a marginal's numbers is centred
+LARGEST_TAU = 0.99
 PRIOR_WIDTH = 0.75  # its standard deviation, for numbers most of which are logarithms
 CLOSE, NEAR = 6.0, 6.0  # differences of AIC within which families are crossed, and forms compared in replicates
 SHORT_LIST = 4
@@ -79,7 +80,11 @@ class Form:
             copulas = {}
         else:
             weights = [1.0]
-            copulas = {} if self.copula == "independent" else {"copula": self.copula, "tau": float(np.tanh(numbers[4]))}
+            copulas = (
+                {}
+                if self.copula == "independent"
+                else {"copula": self.copula, "tau": float(LARGEST_TAU * np.tanh(numbers[4]))}
+            )
         return FamilyDistribution(
             tuple(
                 Cluster(float(weight), tuple(map(Marginal, self.families, map(tuple, part.tolist()))), **copulas)
@@ -90,7 +95,7 @@ class Form:
     def start(self, x_a: Array) -> Array:
         """Numbers to start from, by the moments of X_a (n, 2) or of the groups it falls into."""
         if self.clusters == 1:
-            return np.concatenate([self._moments(x_a), [np.arctanh(_tau(x_a))] * (self.size - 4)])
+            return np.concatenate([self._moments(x_a), [np.arctanh(_tau(x_a) / LARGEST_TAU)] * (self.size - 4)])
         _, group = kmeans2(x_a / x_a.std(axis=0), self.clusters, minit="++", seed=1)
         groups = [x_a[group == number] for number in range(self.clusters)]
         shares = np.log([max(len(part), 1) for part in groups])

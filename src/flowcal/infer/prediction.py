@@ -21,6 +21,9 @@ from flowcal.simulate.simulator import Simulator
 __all__ = ["predict_hours", "predictive_levels"]
 
 
+DIGITS = 6  # decimals that are compared, for files round what they print
+
+
 def predict_hours(
     model: UncertaintyModel,
     simulator: Simulator,
@@ -66,11 +69,12 @@ def predictive_levels(observed: xr.Dataset, predicted: xr.Dataset, rng: np.rando
     -------
     DataArray
         By quantity ('mean', 'peak'), sample and output, the share of predicted hours below; ties, as at a power's upper
-        limit, are split at random. Uniform where the prediction is right.
+        limit, are split at random, whatever stands beyond six decimals. Uniform where the prediction is right.
     """
     levels = []
     for quantity in (lambda hours: hours.y.mean("time"), peaks):
-        seen, expected = quantity(observed), np.sort(quantity(predicted).values, axis=0)
+        seen, expected = (quantity(hours).round(DIGITS) for hours in (observed, predicted))
+        expected = np.sort(expected.values, axis=0)
         below, upto = (
             np.column_stack([np.searchsorted(expected[:, i], seen.values[:, i], side) for i in range(seen.shape[1])])
             for side in ("left", "right")

@@ -12,7 +12,13 @@ from flowcal.report.figures.infer import (
     scores_by_point,
     set_by_level,
 )
-from flowcal.report.figures.shared import closing_in, contrasts_by_point, exceedance, responses_by_lag
+from flowcal.report.figures.shared import (
+    closing_in,
+    contrasts_by_point,
+    epistemic_pairs,
+    exceedance,
+    responses_by_lag,
+)
 from flowcal.report.figures.simulate import (
     autocorrelation,
     control_points,
@@ -33,6 +39,7 @@ __all__ = [
     "contrasts_by_point",
     "control_points",
     "distance_by_hours",
+    "epistemic_pairs",
     "exceedance",
     "hour",
     "hour_posteriors",

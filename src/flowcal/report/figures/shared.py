@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.challenge import EPISTEMIC, POWERS
 from flowcal.report.figures.style import BLUE, GREY, ORANGE, PALETTE, RED, legend_once, panels, small
 
-__all__ = ["closing_in", "contrasts_by_point", "exceedance", "responses_by_lag"]
+__all__ = ["closing_in", "contrasts_by_point", "epistemic_pairs", "exceedance", "responses_by_lag"]
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -110,3 +110,30 @@ def exceedance(
         type="log", title_text="probability of more", exponentformat="power", range=[np.log10(lowest), 0]
     )
     return figure.update_layout(height=420, legend_y=1.05)
+
+
+def epistemic_pairs(
+    draws: NDArray[np.float64],
+    boxes: Mapping[str, Mapping[str, tuple[float, float]]],
+    truth: ArrayLike,
+) -> go.Figure:
+    """Draws (n, 3) of X_e, boxes by source and input, and a true value (3,), a panel for each pair of inputs."""
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    figure = panels(1, len(pairs), horizontal_spacing=0.1)
+    for column, (first, second) in enumerate(pairs, 1):
+        cloud = {"color": BLUE, "size": 3, "opacity": 0.5}
+        star = {"symbol": "star", "size": 12, "color": "gold", "line": {"color": "black", "width": 1.5}}
+        traces = [
+            go.Scatter(x=small(draws[:, first]), y=small(draws[:, second]), mode="markers", marker=cloud, name="E"),
+            go.Scatter(x=[truth[first]], y=[truth[second]], mode="markers", marker=star, name="X_e*"),
+        ]
+        for (name, intervals), color, dash in zip(boxes.items(), (RED, ORANGE, GREY), DASHES[1:], strict=False):
+            (left, right), (low, high) = intervals[EPISTEMIC[first]], intervals[EPISTEMIC[second]]
+            line = {"color": color, "dash": dash, "width": 2}
+            corners = {"x": [left, right, right, left, left], "y": [low, low, high, high, low]}
+            traces.append(go.Scatter(**corners, mode="lines", line=line, name=name))
+        for trace in traces:
+            figure.add_trace(trace.update(legendgroup=trace.name), row=1, col=column)
+        figure.update_xaxes(title_text=f"{EPISTEMIC[first]} [–]", row=1, col=column)
+        figure.update_yaxes(title_text=f"{EPISTEMIC[second]} [–]", row=1, col=column)
+    return legend_once(figure).update_layout(height=400, legend_y=1.08)
