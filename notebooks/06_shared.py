@@ -112,9 +112,7 @@ figures.present(
 # having where there are few control points.
 
 # %%
-most_responsive = max(
-    points, key=lambda point: np.std(points[point][..., 0]) / 3.35
-)
+most_responsive = max(points, key=lambda point: np.std(points[point][..., 0]))
 lags = response_lags(points[most_responsive])
 print("shares kept from minute to minute:", np.round(lags, 4))
 study.claim(
@@ -339,7 +337,7 @@ study.claim(
 # says of it. Named families are fitted so and compared by Akaike's criterion: five for each marginal, truncated to $[0, 1]$; four
 # copulas {cite:p}`joe2014` beside independence; two clusters beside one. A weak prior keeps single hours from being taken for
 # certainties. The uncertainty comes from replicates {cite:p}`newton2021`: hours get random weights, the prior another centre, $X_e$
-# another value of $E$, and the families near the best compete again.
+# another value of $E$, and the form is drawn by its Akaike weight {cite:p}`burnham2004` among all that were tried.
 
 # %%
 x_e = e.posterior_sample(4, np.random.default_rng(76))

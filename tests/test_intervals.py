@@ -8,6 +8,7 @@ from flowcal.challenge import BASELINE
 from flowcal.decide.intervals import flattened_intervals, resampled_intervals, trajectory_intervals
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import InputError
+from flowcal.infer.frame import Frame
 from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
 
 
@@ -58,22 +59,29 @@ def test_the_worst_case_of_a_point_takes_one_evaluation():
 
 
 class Ball:
-    """A set that is no box."""
+    """A set that is no box: a ball, squeezed along axes of its own."""
 
-    bounding_box = np.array([[0.3] * 3, [0.7] * 3])
+    radii = np.array([0.2, 0.02, 0.002])
+
+    def __init__(self):
+        self.axes = np.linalg.qr(np.random.default_rng(5).standard_normal((3, 3)))[0]
+        self.turned_box = Frame(0.5 - self.radii @ self.axes, 2 * self.radii[:, None] * self.axes)
 
     def contains(self, x_e):
-        return ((np.asarray(x_e) - 0.5) ** 2).sum(axis=1) <= 0.04
+        return (((np.asarray(x_e) - 0.5) @ self.axes.T / self.radii) ** 2).sum(axis=1) <= 1
 
     def sample(self, n, rng):
-        x_e = rng.uniform(0.3, 0.7, (20 * n, 3))
+        _, x_e = self.turned_box.sample(20 * n, rng)
         return x_e[self.contains(x_e)][:n]
 
 
-def test_worst_cases_stay_within_a_set_that_is_no_box():
-    worst = find_worst_cases(lambda x_e: x_e[:1] * 1.0, Ball(), Search(100, 4), np.random.default_rng(1))
-    assert Ball().contains(worst.x_e).all()
-    assert worst.value[0] == pytest.approx(0.7, abs=0.03)
+def test_worst_cases_are_found_at_the_edge_of_a_set_that_is_no_box():
+    ball = Ball()
+    worst = find_worst_cases(lambda x_e: x_e * 1.0, ball, Search(30, 4), np.random.default_rng(1))
+    assert ball.contains(worst.x_e).all()
+    reach = np.sqrt(((ball.radii[:, None] * ball.axes) ** 2).sum(axis=0))  # how far each input goes within it
+    assert worst.value == pytest.approx(0.5 + reach, abs=0.01 * reach.max())
+    assert worst.converged
 
 
 def test_trajectory_bounds_are_the_known_ones(model):
@@ -145,7 +153,8 @@ def test_resampling_the_hours_moves_bounds_as_fewer_hours_would():
     spread = {}
     for hours in (100, 1600):
         f_a = PooledDraws(np.column_stack([rng.random(hours), np.full(hours, 0.5)]), hours)
-        result = resampled_intervals(f_a, [0.5] * 3, NormalHours(), BASELINE, (0.9,), 20, 4000, random_seed=1)
+        replicates = [f_a.resample(rng) for _ in range(20)]
+        result = resampled_intervals(replicates, [0.5] * 3, NormalHours(), BASELINE, (0.9,), 4000, random_seed=1)
         spread[hours] = result.bound.sel(side="upper", output="y1").std("resample").item()
     assert spread[100] > 1.8 * spread[1600]
 

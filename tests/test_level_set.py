@@ -5,7 +5,8 @@ import pytest
 
 from flowcal.errors import InputError
 from flowcal.infer.feature_posterior import FeaturePosterior, Layout
-from flowcal.infer.level_set import EmptySet, EpistemicLevelSet, Frame
+from flowcal.infer.frame import Frame
+from flowcal.infer.level_set import EmptySet, EpistemicLevelSet
 from flowcal.infer.training import Training
 from flowcal.weights import Weights, WeightsError
 
@@ -51,9 +52,17 @@ def test_frame_samples_stay_in_the_cube():
     assert frame.to_x_e(u) == pytest.approx(x_e)
 
 
-def test_flat_frames_are_refused():
+def test_frames_may_be_flat_but_not_those_of_level_sets(e):
+    flat = Frame([0.1, 0.2, 0.3], np.diag([0.5, 0, 0]))
+    assert flat.to_u(np.array([[0.2, 0.2, 0.3]])) == pytest.approx(np.array([[0.2, 0, 0]]))
+    with pytest.raises(InputError, match="needed is one that is not flat"):
+        EpistemicLevelSet(e.posterior, flat, e.features[0], e.threshold)
+
+
+@pytest.mark.parametrize("edges", [np.eye(2), np.full((3, 3), np.nan)])
+def test_frames_need_numbers(edges):
     with pytest.raises(InputError, match="needed are 3 and 3 by 3 numbers"):
-        Frame([0, 0, 0], np.zeros((3, 3)))
+        Frame([0, 0, 0], edges)
 
 
 def test_volume_is_that_of_the_ball(e):

@@ -23,7 +23,7 @@ from flowcal.challenge import EPISTEMIC, OUTPUTS, SEED_MAX
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import InputError
 from flowcal.infer.prediction import predict_hours
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.infer.uncertainty import AleatoryDistribution, EpistemicBox, UncertaintyModel
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator
 
@@ -139,24 +139,23 @@ def trajectory_intervals(
 
 
 def resampled_intervals(
-    f_a: PooledDraws,
+    replicates: Sequence[AleatoryDistribution],
     x_e: Sequence[float],
     simulator: Simulator,
     x_c: Sequence[float],
     alphas: Sequence[float],
-    resamples: int,
     hours: int,
     random_seed: int,
     runner: Runner | None = None,
 ) -> xr.Dataset:
-    """What the bounds owe to the hours that f_a was inferred from: they are taken anew from bootstrap samples of them.
+    """What the bounds owe to the hours that f_a was inferred from: they are taken anew from each of its replicates.
 
     Parameters
     ----------
-    f_a : PooledDraws
+    replicates : sequence of AleatoryDistribution
+        What f_a might have been, such as from bootstrap samples of the observed hours.
     x_e : sequence of float, shape (3,)
         Where the bounds are taken, such as the worst X_e of one of them.
-    resamples : int
     simulator, x_c, alphas, hours, random_seed, runner
         As for `trajectory_intervals`.
 
@@ -165,12 +164,14 @@ def resampled_intervals(
     Dataset
         'bound' by resample, side, alpha and output.
     """
-    point, rng = EpistemicBox(x_e, x_e), np.random.default_rng(random_seed)
+    if not replicates:
+        raise InputError("replicates is empty; needed is at least one f_a.")
+    point = EpistemicBox(x_e, x_e)
     bounds = [
         trajectory_intervals(
-            UncertaintyModel(f_a.resample(rng), point), simulator, x_c, alphas, Search(), 1, hours, random_seed, runner
+            UncertaintyModel(f_a, point), simulator, x_c, alphas, Search(1, 1), 1, hours, random_seed, runner
         ).bound
-        for _ in range(resamples)
+        for f_a in replicates
     ]
     return xr.concat(bounds, "resample").to_dataset()
 

@@ -8,6 +8,7 @@ References
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from flowcal.infer.uncertainty import EpistemicSet
 __all__ = ["Search", "WorstCase", "find_worst_cases"]
 
 FIRST_RADIUS, MOST_STEPS = 0.25, 200
+STEPS, REFINEMENTS = 33, 4  # in which the edge of E is looked for
 
 Quantities = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -31,11 +33,11 @@ class Search:
     Attributes
     ----------
     screened : int
-        Points drawn from E, besides the corners of its bounding box, that all quantities are first tried at.
+        Points drawn from E that all quantities are first tried at, besides eight at its edge.
     starts : int
         Best of them, for each quantity, from which it is then climbed.
     tolerance : float
-        Radius of the trust region at which a climb ends, as a share of the bounding box's width.
+        Radius of the trust region at which a climb ends, as a share of the width of E's turned box.
     """
 
     screened: int = 56
@@ -122,21 +124,32 @@ def _climb(
     known: _Known, screen: NDArray[np.float64], quantity: int, start: int, e: EpistemicSet, tolerance: float
 ) -> tuple[float, bool]:
     """The best that COBYQA [1]_ reaches from a point of the screen, and whether it ended by its tolerance."""
-    low, high = e.bounding_box
-    unit, worst = np.ptp(screen[:, quantity]), screen[:, quantity].min()
+    unit, inside, box = np.ptp(screen[:, quantity]), known.points[start], e.turned_box
 
-    def loss(share: NDArray[np.float64]) -> float:
-        x_e = low + np.clip(share, 0, 1) * (high - low)
-        value = known.at(x_e)[quantity] if e.contains(x_e[None])[0] else worst
-        return -value / unit
+    def loss(u: NDArray[np.float64]) -> float:
+        x_e = _pull_back(e, inside, box.to_x_e(np.clip(u, 0, 1)))
+        return -known.at(x_e)[quantity] / unit
 
-    share = (known.points[start] - low) / np.where(high > low, high - low, 1)
     options = {"initial_tr_radius": FIRST_RADIUS, "final_tr_radius": tolerance, "maxfev": MOST_STEPS}
-    result = minimize(loss, share, method="COBYQA", bounds=Bounds(np.zeros(3), np.ones(3)), options=options)
+    first, cube = box.to_u(inside[None])[0], Bounds(np.zeros(3), np.ones(3))
+    result = minimize(loss, first, method="COBYQA", bounds=cube, options=options)
     return -result.fun * unit, bool(result.success)
 
 
+def _pull_back(e: EpistemicSet, inside: NDArray[np.float64], x_e: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The point itself if it lies in E, else about the last one that does on the way to it from a point inside."""
+    for _ in range(REFINEMENTS):
+        way = np.linspace(inside, x_e, STEPS)
+        within = e.contains(way)
+        if within.all():
+            return x_e
+        left = max(int(within.argmin()), 1)
+        inside, x_e = way[left - 1], way[left]
+    return inside
+
+
 def _screened_points(e: EpistemicSet, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """The corners of the bounding box that lie in E and points drawn from E, each once."""
-    corners = np.array(np.meshgrid(*e.bounding_box.T, indexing="ij")).reshape(len(EPISTEMIC), -1).T
-    return np.unique(np.vstack([corners[e.contains(corners)], e.sample(count, rng)]), axis=0)
+    """Points drawn from E, and from the first of them as far as E goes towards each corner of its turned box."""
+    drawn = e.sample(count, rng)
+    corners = e.turned_box.to_x_e(np.array(list(product([0.0, 1.0], repeat=len(EPISTEMIC)))))
+    return np.unique([*drawn, *(_pull_back(e, drawn[0], corner) for corner in corners)], axis=0)

@@ -7,75 +7,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flowcal.artifacts import digest
-from flowcal.challenge import BOUNDS, EPISTEMIC
+from flowcal.challenge import EPISTEMIC
 from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.feature_posterior import FeaturePosterior
+from flowcal.infer.frame import Frame, in_cube
 from flowcal.weights import Weights, WeightsError
 
-__all__ = ["EmptySet", "EpistemicLevelSet", "Frame"]
+__all__ = ["EmptySet", "EpistemicLevelSet"]
 
 DRAWS = 20_000  # that volume and bounding box are estimated from
 RAREST = 0.05  # share of a posterior's draws that must reach the threshold, so that there is a set to speak of
-NARROWEST = 1e-12  # room on each side of what does not spread at all
-PADDING = 0.1  # by which a frame reaches beyond the draws it was laid around, as a share of its width
 
 
 class EmptySet(FlowcalError):
     """Hardly any draw of the posterior reaches the threshold of its level set."""
-
-
-class Frame:
-    """A box in X_e, turned along the directions in which a cloud of points spreads; u in [0, 1]^3 inside it.
-
-    Parameters
-    ----------
-    corner : array_like, shape (3,)
-        Where u is 0.
-    edges : array_like, shape (3, 3)
-        A row for every edge from that corner.
-    """
-
-    def __init__(self, corner: ArrayLike, edges: ArrayLike) -> None:
-        self.corner, self.edges = np.array(corner, np.float64), np.array(edges, np.float64)
-        size = len(EPISTEMIC)
-        if self.corner.shape != (size,) or self.edges.shape != (size, size) or not self.volume > 0:
-            raise InputError(f"corner is {corner}, edges are {edges}; needed are {size} and {size} by {size} numbers.")
-
-    @classmethod
-    def whole(cls) -> "Frame":
-        """The whole cube of X_e."""
-        return cls(np.zeros(len(EPISTEMIC)), np.eye(len(EPISTEMIC)))
-
-    @classmethod
-    def around(cls, points: NDArray[np.float64]) -> "Frame":
-        """The frame along the principal axes of points (n, 3) that holds them all, with some room to spare."""
-        _, _, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
-        along = points @ axes.T
-        low, high = along.min(axis=0), along.max(axis=0)
-        room = np.maximum(PADDING * (high - low), NARROWEST)
-        return cls((low - room) @ axes, (high - low + 2 * room)[:, None] * axes)
-
-    @property
-    def volume(self) -> float:
-        """Share of the unit cube, or more where it reaches beyond."""
-        return float(abs(np.linalg.det(self.edges)))
-
-    def to_x_e(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """X_e (n, 3) at u (n, 3)."""
-        return self.corner + u @ self.edges
-
-    def to_u(self, x_e: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Place in the frame, u (n, 3), of X_e (n, 3)."""
-        return np.linalg.solve(self.edges.T, (x_e - self.corner).T).T
-
-    def sample(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """N points drawn uniformly from what of the frame lies in the unit cube: u and X_e, each (n, 3)."""
-        kept: list[NDArray[np.float64]] = []
-        while sum(map(len, kept)) < n:
-            u = rng.random((2 * n, len(EPISTEMIC)))
-            kept.append(u[_in_cube(self.to_x_e(u))])
-        u = np.concatenate(kept)[:n]
-        return u, self.to_x_e(u)
 
 
 class EpistemicLevelSet:
@@ -95,6 +40,8 @@ class EpistemicLevelSet:
     def __init__(self, posterior: FeaturePosterior, frame: Frame, features: ArrayLike, threshold: float) -> None:
         self.posterior, self.frame, self.threshold = posterior, frame, float(threshold)
         self.features = np.asarray(features, np.float64)[None]
+        if not frame.volume > 0:
+            raise InputError(f"the frame has volume {frame.volume}; needed is one that is not flat.")
 
     @property
     def identity(self) -> dict[str, str]:
@@ -107,7 +54,7 @@ class EpistemicLevelSet:
         if x_e.ndim != 2 or x_e.shape[1] != len(EPISTEMIC):
             raise InputError(f"x_e has shape {x_e.shape}; needed is (n, {len(EPISTEMIC)}).")
         density = self._density(self.frame.to_u(x_e)) - np.log(self.frame.volume)
-        return np.where(_in_cube(x_e), density, -np.inf)
+        return np.where(in_cube(x_e), density, -np.inf)
 
     def contains(self, x_e: ArrayLike) -> NDArray[np.bool_]:
         """Whether each of x_e (n, 3) lies in the set, shape (n,)."""
@@ -118,7 +65,7 @@ class EpistemicLevelSet:
         kept: list[NDArray[np.float64]] = []
         while sum(map(len, kept)) < n:
             u = self.posterior.sample(2 * n, self.features, rng)[:, 0]
-            inside = (self._density(u) >= self.threshold) & _in_cube(self.frame.to_x_e(u))
+            inside = (self._density(u) >= self.threshold) & in_cube(self.frame.to_x_e(u))
             if inside.mean() < RAREST:
                 raise EmptySet(f"{inside.mean():.1%} of the draws reach the threshold {self.threshold:.3g}.")
             kept.append(u[inside])
@@ -128,7 +75,7 @@ class EpistemicLevelSet:
         """N points drawn uniformly from the set, shape (n, 3)."""
         kept: list[NDArray[np.float64]] = []
         while sum(map(len, kept)) < n:
-            _, x_e = self._hull.sample(4 * n, rng)
+            _, x_e = self.turned_box.sample(4 * n, rng)
             kept.append(x_e[self.contains(x_e)])
         return np.concatenate(kept)[:n]
 
@@ -136,7 +83,7 @@ class EpistemicLevelSet:
     def volume(self) -> float:
         """Share of the unit cube, estimated from uniform points around the set."""
         u = np.random.default_rng(1).random((DRAWS, len(EPISTEMIC)))
-        return float(self._hull.volume * self.contains(self._hull.to_x_e(u)).mean())
+        return float(self.turned_box.volume * self.contains(self.turned_box.to_x_e(u)).mean())
 
     @cached_property
     def bounding_box(self) -> NDArray[np.float64]:
@@ -173,14 +120,9 @@ class EpistemicLevelSet:
             raise WeightsError(f"the weights do not fit their header: {error}") from error
 
     @cached_property
-    def _hull(self) -> Frame:
-        """A frame around the set."""
+    def turned_box(self) -> Frame:
+        """A box around the set, turned along the directions in which it spreads."""
         return Frame.around(self.posterior_sample(DRAWS, np.random.default_rng(1)))
 
     def _density(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         return self.posterior.log_prob(u[:, None], self.features)[:, 0]
-
-
-def _in_cube(x_e: NDArray[np.float64]) -> NDArray[np.bool_]:
-    low, high = BOUNDS
-    return ((x_e >= low) & (x_e <= high)).all(axis=1)

@@ -9,6 +9,7 @@ References
 .. [1] B. Efron, "Empirical Bayes deconvolution estimates", Biometrika 103(1), 2016.
 .. [2] M. A. Newton, N. G. Polson and J. Xu, "Weighted Bayesian bootstrap for scalable posterior distributions",
    Canadian Journal of Statistics 49(2), 2021, arXiv:1803.04559.
+.. [3] K. P. Burnham and D. R. Anderson, "Multimodel inference", Sociological Methods & Research 33(2), 2004.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,8 +39,7 @@ NODES = np.linspace(0, 1, 1025)  # between which marginals are interpolated
 PRIOR_MEAN, PRIOR_SPREAD = 0.35, 0.2  # where the prior of a marginal's numbers is centred
 LARGEST_TAU = 0.99
 PRIOR_WIDTH = 0.75  # its standard deviation, for numbers most of which are logarithms
-CLOSE, NEAR = 6.0, 6.0  # differences of AIC within which families are crossed, and forms compared in replicates
-SHORT_LIST = 4
+CLOSE = 6.0  # difference of AIC within which families of one input are crossed with those of the other
 FEWEST_FOR_CLUSTERS = 50
 CLUSTER_FAMILIES = ("normal", "Weibull", "beta")
 
@@ -173,8 +173,8 @@ def infer_population(
 ) -> dict[str, Any]:
     """f_a of the observed hours, with its uncertainty.
 
-    Families are compared by Akaike's criterion. Replicates give hours random weights and the prior another centre [2]_,
-    and choose among the forms that come near the best, each at one of the values of X_e.
+    Forms are compared by Akaike's criterion. A replicate gives hours random weights and the prior another centre [2]_,
+    takes one of the values of X_e, draws a form by its Akaike weight [3]_ for hours so weighted, and fits it anew.
 
     Parameters
     ----------
@@ -203,13 +203,13 @@ def infer_population(
     rng = np.random.default_rng([random_seed, 5])
     likelihood = HourLikelihood(estimator.spread_evenly(draws, observed, x_e.mean(axis=0), rng))
     fits = sorted(_candidates(likelihood), key=lambda fit: fit.aic)
-    near = _short_list(fits)
+    by_hour = np.array([likelihood(fit.form.distribution(fit.numbers)) for fit in fits])
     chosen = []
     with tqdm(total=replicates, desc="replicates of f_a", disable=None) as progress:
         for part, size in zip(x_e, _split(replicates, len(x_e)), strict=False):
             at = HourLikelihood(estimator.spread_evenly(draws, observed, part, rng)) if size else likelihood
             for _ in range(size):
-                chosen.append(_replicate(near, at, rng))
+                chosen.append(_replicate(fits, by_hour, at, rng))
                 progress.update()
     return {
         "distribution": fits[0].form.distribution(fits[0].numbers).to_dict(),
@@ -251,13 +251,6 @@ def _candidates(likelihood: HourLikelihood) -> Iterator[_Fit]:
             yield _fit(Form((name, name), clusters=2), likelihood)
 
 
-def _short_list(fits: Sequence[_Fit]) -> list[_Fit]:
-    """Forms near the best, without the copula where it is no better than independence."""
-    independent = min(fit.aic for fit in fits if fit.form.copula == "independent" and fit.form.clusters == 1)
-    near = [fit for fit in fits if fit.aic - fits[0].aic < NEAR]
-    return [fit for fit in near if fit.form.copula == "independent" or fit.aic < independent][:SHORT_LIST]
-
-
 def _close(fits: dict[str, _Fit]) -> list[str]:
     best = min(fit.aic for fit in fits.values())
     return [name for name, fit in fits.items() if fit.aic - best < CLOSE]
@@ -290,13 +283,18 @@ def _fit(
     return _Fit(form, best.x, fitted, inverse if positive else np.eye(form.size))
 
 
-def _replicate(near: Sequence[_Fit], likelihood: HourLikelihood, rng: np.random.Generator) -> FamilyDistribution:
-    """The best of the near forms for hours of random weight under a prior that is centred elsewhere."""
+def _replicate(
+    fits: Sequence[_Fit], by_hour: Array, likelihood: HourLikelihood, rng: np.random.Generator
+) -> FamilyDistribution:
+    """A form drawn by its Akaike weight and fitted, for hours of random weight and a prior that is centred elsewhere.
+
+    The log likelihoods `by_hour` of the fits, shape (fits, hours), stand for those of fits to hours so weighted.
+    """
     weight = rng.exponential(size=likelihood.shape[1])
-    moved = [fit.form.prior_mean() + PRIOR_WIDTH * rng.standard_normal(fit.form.size) for fit in near]
-    fits = [_fit(fit.form, likelihood, weight, mean, fit) for fit, mean in zip(near, moved, strict=True)]
-    best = min(fits, key=lambda fit: fit.aic)
-    return best.form.distribution(best.numbers)
+    fit = fits[rng.choice(len(fits), p=softmax(by_hour @ weight - [fit.form.size for fit in fits]))]
+    moved = fit.form.prior_mean() + PRIOR_WIDTH * rng.standard_normal(fit.form.size)
+    again = _fit(fit.form, likelihood, weight, moved, fit)
+    return again.form.distribution(again.numbers)
 
 
 def _split(total: int, parts: int) -> list[int]:

@@ -26,13 +26,14 @@ from flowcal.errors import InputError
 from flowcal.infer.aleatory_estimator import AleatoryEstimator
 from flowcal.infer.contrasts import load_contrasts, response_lags, response_levels
 from flowcal.infer.feature_posterior import FeaturePosterior, Layout
-from flowcal.infer.level_set import EmptySet, EpistemicLevelSet, Frame
+from flowcal.infer.frame import Frame
+from flowcal.infer.level_set import EmptySet, EpistemicLevelSet
 from flowcal.infer.training import Trainer, Training
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator
 from flowcal.weights import Weights
 
-__all__ = ["MisspecifiedWarning", "Rounds", "hours_by_point", "infer_shared"]
+__all__ = ["SURPRISE", "MisspecifiedWarning", "Rounds", "hours_by_point", "infer_shared"]
 
 BLOCK = 20_000  # hours that are held at a time
 SCORED = 64  # draws that a density is compared with

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.artifacts import digest
 from flowcal.challenge import ALEATORY, BOUNDS, EPISTEMIC
 from flowcal.errors import InputError
+from flowcal.infer.frame import Frame
 from flowcal.infer.kernel_density import BoundedKernelDensity
 
 __all__ = ["AleatoryDistribution", "EpistemicBox", "EpistemicSet", "PooledDraws", "UncertaintyModel"]
@@ -70,6 +71,11 @@ class EpistemicSet(Protocol):
     @property
     def bounding_box(self) -> NDArray[np.float64]:
         """Smallest and largest value of each input, shape (2, 3)."""
+        ...
+
+    @property
+    def turned_box(self) -> Frame:
+        """A box around the set along its own axes, with which it may be much smaller than the bounding box."""
         ...
 
 
@@ -173,6 +179,11 @@ class EpistemicBox:
     def bounding_box(self) -> NDArray[np.float64]:
         """The box itself: its low and its high corner, shape (2, 3)."""
         return self._corners.copy()
+
+    @property
+    def turned_box(self) -> Frame:
+        """The box itself, as a frame."""
+        return Frame(self._corners[0], np.diag(self._corners[1] - self._corners[0]))
 
     @property
     def volume(self) -> float:

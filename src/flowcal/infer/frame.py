@@ -1,0 +1,73 @@
+"""Boxes in the space of X_e that are turned along the directions in which points spread."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flowcal.challenge import BOUNDS, EPISTEMIC
+from flowcal.errors import InputError
+
+__all__ = ["Frame", "in_cube"]
+
+NARROWEST = 1e-12  # room on each side of what does not spread at all
+PADDING = 0.1  # by which a frame reaches beyond the draws it was laid around, as a share of its width
+
+
+class Frame:
+    """A box in X_e, turned along the directions in which a cloud of points spreads; u in [0, 1]^3 inside it.
+
+    Parameters
+    ----------
+    corner : array_like, shape (3,)
+        Where u is 0.
+    edges : array_like, shape (3, 3)
+        A row for every edge from that corner. An edge may have no length.
+    """
+
+    def __init__(self, corner: ArrayLike, edges: ArrayLike) -> None:
+        self.corner, self.edges = np.array(corner, np.float64), np.array(edges, np.float64)
+        size = len(EPISTEMIC)
+        shapes = self.corner.shape, self.edges.shape
+        if shapes != ((size,), (size, size)) or not np.isfinite([*self.corner, *self.edges.ravel()]).all():
+            raise InputError(f"corner is {corner}, edges are {edges}; needed are {size} and {size} by {size} numbers.")
+
+    @classmethod
+    def whole(cls) -> "Frame":
+        """The whole cube of X_e."""
+        return cls(np.zeros(len(EPISTEMIC)), np.eye(len(EPISTEMIC)))
+
+    @classmethod
+    def around(cls, points: NDArray[np.float64]) -> "Frame":
+        """The frame along the principal axes of points (n, 3) that holds them all, with some room to spare."""
+        _, _, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+        along = points @ axes.T
+        low, high = along.min(axis=0), along.max(axis=0)
+        room = np.maximum(PADDING * (high - low), NARROWEST)
+        return cls((low - room) @ axes, (high - low + 2 * room)[:, None] * axes)
+
+    @property
+    def volume(self) -> float:
+        """Share of the unit cube, or more where it reaches beyond."""
+        return float(abs(np.linalg.det(self.edges)))
+
+    def to_x_e(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """X_e (n, 3) at u (n, 3)."""
+        return self.corner + u @ self.edges
+
+    def to_u(self, x_e: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Place in the frame, u (n, 3), of X_e (n, 3); 0 along edges without length."""
+        return np.linalg.lstsq(self.edges.T, (x_e - self.corner).T)[0].T
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """N points drawn uniformly from what of the frame lies in the unit cube: u and X_e, each (n, 3)."""
+        kept: list[NDArray[np.float64]] = []
+        while sum(map(len, kept)) < n:
+            u = rng.random((2 * n, len(EPISTEMIC)))
+            kept.append(u[in_cube(self.to_x_e(u))])
+        u = np.concatenate(kept)[:n]
+        return u, self.to_x_e(u)
+
+
+def in_cube(x_e: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each of x_e (n, 3) lies in the unit cube, shape (n,)."""
+    low, high = BOUNDS
+    return ((x_e >= low) & (x_e <= high)).all(axis=1)
