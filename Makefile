@@ -32,7 +32,8 @@ full: book             ## the same with the paper's budgets
 published: setup       ## render the chapters kept in book/published without running them
 	$(BIN)/flowcal book --published
 
-score: setup           ## hold published results and our method against known truths
+score: setup           ## hold published results and both methods against known truths, with the networks of `full`
+	$(BIN)/flowcal run --profile full
 	$(BIN)/flowcal score
 
 bench: setup           ## measure the ratios that the documentation quotes

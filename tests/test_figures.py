@@ -43,6 +43,7 @@ def inferred():
     )
     hours = RealSystem().observe(TABLE_1[0])
     bounds = {0.95: dict.fromkeys(LOADS, (2.0, 1.0, 3.0)), 0.999: dict.fromkeys(LOADS, (4.0, 3.0, 5.0))}
+    tail = {"probability": 1e-3, "log_error": 0.2, "interval": [5e-4, 3e-3]}
     return {
         "learning_curves": figures.learning_curves({"a": curve, "b": curve}),
         "calibration": figures.calibration(dict.fromkeys("abcd", tried), rng),
@@ -62,6 +63,7 @@ def inferred():
             rng.random((9, 3)), {"a": dict.fromkeys(EPISTEMIC, (0.1, 0.4))}, [0.2, 0.3, 0.4]
         ),
         "exceedance": figures.exceedance(grid, {"a": 1 - grid}, (0.5 - grid / 2, 1 - grid / 3), "X_a1"),
+        "replicated_tails": figures.replicated_tails([{"number": 0, "shape": "plain", "tail": [tail, tail]}]),
         "interval_bounds": figures.interval_bounds({"a": bounds, "b": bounds}),
     }
 

@@ -1,12 +1,18 @@
 """The replicated study: systems with known truths, judged once each."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from flowcal.infer.contrasts import load_contrasts
+from flowcal.infer.posterior import train_posterior
 from flowcal.infer.shared import Rounds
 from flowcal.infer.training import Training
-from flowcal.report.replication import SHAPES, judge, replicate, summarise, synthetic_system
+from flowcal.infer.updating import ALEATORY_FLOW, TRAINING, aleatory_runs
+from flowcal.report.judging import judge, judge_paper
+from flowcal.report.replication import replicate, summarise
+from flowcal.report.synthetic import SHAPES, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
 
 
@@ -48,7 +54,7 @@ def test_a_verdict_has_what_the_summary_needs(judged):
     assert summary["contains"] == 1
     assert summary["energy_distance"] == pytest.approx((1 + judged["energy_distance"]) / 2)
     gain, error = summary["gain_over_pooling_narrow"]
-    assert gain == pytest.approx(judged["log_density"][0] - judged["log_density"][1])
+    assert gain == pytest.approx(judged["log_density"] - judged["pooling"]["log_density"])
     assert error == 0
 
 
@@ -61,3 +67,13 @@ def test_what_is_there_is_not_judged_again(tmp_path):
     rows = replicate(tmp_path, [0, 1], count, factor=2)
     assert rows == [{"number": 0, "value": 0}, {"number": 1, "value": 2}]
     assert replicate(tmp_path, [0, 1, 2], count, factor=5)[1:] == [rows[1], {"number": 2, "value": 10}]
+
+
+def test_the_papers_two_steps_are_judged_alike(judged):
+    runs = aleatory_runs(WindFarm(), 500, "fixed", 1)
+    weights = train_posterior(runs, ALEATORY_FLOW, replace(TRAINING, epochs=1))
+    verdict = judge_paper(3, WindFarm(), weights, runs=100, epochs=1, held_out=50)
+    assert set(verdict) - {"seconds"} <= set(judged)
+    assert 0 < verdict["volume"] <= 1
+    assert verdict["log_density_of_truth"] == judged["log_density_of_truth"]
+    assert verdict["energy_distance"] > verdict["energy_distance_of_direct_draws"]

@@ -112,9 +112,7 @@ def _score(options: argparse.Namespace) -> None:
         verdict = "holds" if score["contains"] else "misses"
         print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; outside by {score['missed_by']}")
     if options.systems:
-        print(
-            json.dumps(write_replication(published / "replication.json", options.systems, options.scheduler), indent=1)
-        )
+        print(json.dumps(write_replication(options.systems, options.scheduler), indent=1))
 
 
 def _pair(options: argparse.Namespace) -> None:

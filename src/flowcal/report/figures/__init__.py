@@ -17,6 +17,7 @@ from flowcal.report.figures.shared import (
     contrasts_by_point,
     epistemic_pairs,
     exceedance,
+    replicated_tails,
     responses_by_lag,
 )
 from flowcal.report.figures.simulate import (
@@ -50,6 +51,7 @@ __all__ = [
     "observed_distributions",
     "predictive_levels",
     "present",
+    "replicated_tails",
     "responses_by_lag",
     "scores_by_point",
     "seeds",

@@ -1,6 +1,7 @@
 """Figures of what all hours say together: contrasts, sets that close in, distributions with tails."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.challenge import EPISTEMIC, POWERS
 from flowcal.report.figures.style import BLUE, GREY, ORANGE, PALETTE, RED, legend_once, panels, small
 
-__all__ = ["closing_in", "contrasts_by_point", "epistemic_pairs", "exceedance", "responses_by_lag"]
+__all__ = ["closing_in", "contrasts_by_point", "epistemic_pairs", "exceedance", "replicated_tails", "responses_by_lag"]
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -137,3 +138,32 @@ def epistemic_pairs(
         figure.update_xaxes(title_text=f"{EPISTEMIC[first]} [–]", row=1, col=column)
         figure.update_yaxes(title_text=f"{EPISTEMIC[second]} [–]", row=1, col=column)
     return legend_once(figure).update_layout(height=400, legend_y=1.08)
+
+
+def replicated_tails(systems: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Inferred intervals of probabilities of exceedance, a bar a system, ordered by shape; a panel a probability."""
+    ordered = sorted(systems, key=lambda row: (row["shape"], row["number"]))
+    probabilities = [tail["probability"] for tail in ordered[0]["tail"]]
+    figure = panels(1, len(probabilities), subplot_titles=[f"truth: {p:g}" for p in probabilities])
+    for column, probability in enumerate(probabilities, 1):
+        for shape, color in zip(dict.fromkeys(row["shape"] for row in ordered), PALETTE, strict=False):
+            places = [place for place, row in enumerate(ordered, 1) if row["shape"] == shape]
+            tails = [ordered[place - 1]["tail"][column - 1] for place in places]
+            values = probability * np.exp([tail["log_error"] for tail in tails])
+            low, high = np.array([tail["interval"] for tail in tails]).T
+            error = {"type": "data", "array": np.maximum(high - values, 0), "arrayminus": np.maximum(values - low, 0)}
+            trace = go.Scatter(
+                x=places,
+                y=values,
+                error_y={**error, "color": color, "thickness": 1.5, "width": 0},
+                mode="markers",
+                marker={"color": color, "size": 4},
+                name=shape,
+                legendgroup=shape,
+            )
+            figure.add_trace(trace, row=1, col=column)
+        figure.add_hline(probability, line={"color": GREY, "width": 1}, row=1, col=column)
+    figure.update_xaxes(title_text="system")
+    figure.update_yaxes(type="log", exponentformat="power")
+    figure.update_yaxes(title_text="inferred probability", col=1)
+    return legend_once(figure).update_layout(height=420, legend_y=1.1)
