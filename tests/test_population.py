@@ -71,6 +71,22 @@ def test_one_hour_says_little_but_something():
     assert np.std(medians) > 0.01
 
 
+def test_intervals_from_a_handful_of_hours_cover_a_tail():
+    form = Form(("Weibull", "Weibull"))
+    truth = form.distribution(numbers(form, (0.3, 0.15), (0.3, 0.12)))
+    far = truth.clusters[0].marginals[0].ppf(1 - 1e-3)
+    covered, families = 0, set()
+    for seed in range(8):
+        hours = truth.sample(10, np.random.default_rng(seed))
+        inferred = infer_population(KnownError(0.02), hours, [[0.5] * 3], 20, 30, seed)
+        replicates = [FamilyDistribution.from_dict(kept) for kept in inferred["replicates"]]
+        low, high = np.quantile([replicate.exceedance(0, far) for replicate in replicates], [0.05, 0.95])
+        covered += low <= 1e-3 <= high
+        families |= {replicate.clusters[0].marginals[0].family for replicate in replicates}
+    assert covered >= 6
+    assert families == set(FAMILIES)  # ten hours rule none out
+
+
 @pytest.mark.parametrize(
     ("form", "true"),
     [

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     score = verbs.add_parser("score", help="hold published results and our method against known truths")
     score.add_argument("--systems", type=int, default=100, help="synthetic real systems to judge our method on")
+    score.add_argument("--paper-systems", type=int, default=5, help="how many of them for the paper's two steps")
     score.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to judge them on, tcp://host:port")
     score.set_defaults(verb=_score)
 
@@ -112,7 +113,7 @@ def _score(options: argparse.Namespace) -> None:
         verdict = "holds" if score["contains"] else "misses"
         print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; outside by {score['missed_by']}")
     if options.systems:
-        print(json.dumps(write_replication(options.systems, options.scheduler), indent=1))
+        print(json.dumps(write_replication(options.systems, options.paper_systems, options.scheduler), indent=1))
 
 
 def _pair(options: argparse.Namespace) -> None:

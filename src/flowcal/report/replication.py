@@ -15,13 +15,12 @@ from flowcal.study import Study, find_root
 __all__ = ["read_replication", "replicate", "summarise", "write_replication"]
 
 PUBLISHED = Path("book", "published", "replication.json")
-PAPER_SYSTEMS = 5  # one of each shape, on which the paper's two steps are judged as well
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": 1
 }  # in place of Dask's, whose MALLOC_TRIM_THRESHOLD_ makes judging 2.7 times slower
 
 
-def write_replication(systems: int, scheduler: str | None = None) -> dict[str, Any]:
+def write_replication(systems: int, paper_systems: int, scheduler: str | None = None) -> dict[str, Any]:
     """Judge as many systems with the budgets of the `full` profile, and publish verdicts and summary as JSON.
 
     The chapters 'aleatory' and 'shared' have to have been run at `full`, for their networks serve all systems.
@@ -29,7 +28,9 @@ def write_replication(systems: int, scheduler: str | None = None) -> dict[str, A
     Parameters
     ----------
     systems : int
-        How many; those of an earlier call with the same code and settings are not judged again.
+        How many at least; those of an earlier call with the same code and settings are not judged again, and count.
+    paper_systems : int
+        On how many of them the paper's two steps are judged as well.
     scheduler : str, optional
         Address of a Dask scheduler.
 
@@ -53,7 +54,7 @@ def write_replication(systems: int, scheduler: str | None = None) -> dict[str, A
         "held_out": budget.validation_hours,
     }
     rows = replicate(_folder(judge, box | ours), range(systems), judge, scheduler, **box, **ours)
-    first = range(min(systems, PAPER_SYSTEMS))
+    first = range(min(systems, paper_systems))
     paper_rows = replicate(_folder(judge_paper, box | papers), first, judge_paper, scheduler, **box, **papers)
     summary = summarise(rows)
     (find_root() / PUBLISHED).write_text(
@@ -95,7 +96,7 @@ def replicate(
     Returns
     -------
     list of dict
-        What the function returned, by number.
+        What the function returned, by number, for these systems and all others in the folder.
     """
     import dask
     from dask.distributed import Client, LocalCluster, as_completed
@@ -116,7 +117,7 @@ def replicate(
                 future.release()
         if not scheduler:
             cluster.close()
-    return [json.loads(file.read_text()) for file in files.values()]
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("[0-9]*.json"))]
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
