@@ -143,17 +143,21 @@ def judge_paper(
 
 
 def _judge_density(system: SyntheticSystem, f_a: AleatoryDistribution) -> dict[str, Any]:
-    """Energy distance and mean log density of fresh draws from the true f_a, and what the best could have of them."""
+    """Energy distance and mean log density of fresh draws from the true f_a, and what the best could have of them.
+
+    Direct draws are the hours' own X_a, drawn from with replacement: an f_a that puts equal weight on each.
+    """
     rng = np.random.default_rng([ENTROPY, system.number, 1])
     fresh = system.f_a.sample(BLOCKS * COMPARED, rng)
     blocks = np.split(fresh, BLOCKS)
+    picks = np.random.default_rng([ENTROPY, system.number, 2])
 
     def distance(sample: Callable[[], NDArray[np.float64]]) -> float:
         return float(np.mean([energy_distance(sample(), block) for block in blocks]))
 
     return {
         "energy_distance": distance(lambda: f_a.sample(COMPARED, rng)),
-        "energy_distance_of_direct_draws": distance(lambda: system.x_a),
+        "energy_distance_of_direct_draws": distance(lambda: picks.choice(system.x_a, COMPARED)),
         "log_density": float(f_a.log_prob(fresh).mean()),
         "log_density_of_truth": float(system.f_a.log_prob(fresh).mean()),
     }
