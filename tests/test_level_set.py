@@ -117,3 +117,11 @@ def test_weights_of_something_else_are_refused(e):
         less = {name: value for name, value in kept.tensors.items() if name != part}
         with pytest.raises(WeightsError, match="do not fit"):
             EpistemicLevelSet.from_weights(Weights(kept.header, less))
+
+
+def test_a_frame_knows_what_it_ends():
+    frame = Frame([0, 0.2, 0.2], np.eye(3) * 0.5)
+    middle, at_a_face, at_the_bound = [0.25, 0.45, 0.45], [0.25, 0.695, 0.45], [0.001, 0.45, 0.45]
+    assert frame.ends(np.array([middle, at_a_face]), 0.02)
+    assert not frame.ends(np.array([middle, at_the_bound]), 0.02)  # there it is the cube that ends
+    assert not frame.ends(np.empty((0, 3)), 0.02)

@@ -93,6 +93,7 @@ def test_intervals_from_a_handful_of_hours_cover_a_tail():
         (Form(("Weibull", "beta")), [0.8, -1.3, 1.0, 2.0]),
         (Form(("gamma", "gamma"), "Frank"), [1.5, -2.5, 1.2, -2.6, -0.4]),
         (Form(("normal", "normal"), clusters=2), [0.2, -3.0, 0.3, -2.5, 0.6, -3.0, 0.2, -2.5, 0.5]),
+        (Form(("normal", "normal"), "Gaussian", 2), [0.2, -3.0, 0.3, -2.5, 0.6, -3.0, 0.2, -2.5, 0.5, -0.6]),
     ],
 )
 def test_known_values_give_back_their_family(form, true):
@@ -110,6 +111,16 @@ def test_dependence_is_found_among_candidates():
     (cluster,) = inferred["distribution"]["clusters"]
     assert cluster["copula"] != "independent"
     assert cluster["tau"] == pytest.approx(np.tanh(-0.4), abs=0.06)
+
+
+@pytest.mark.parametrize(("centres", "clusters"), [((0.15, 0.4, 0.7), 3), ((0.2, 0.6), 2), ((0.4,), 1)])
+def test_as_many_clusters_are_found_as_there_are(centres, clusters):
+    form = Form(("normal", "normal"), clusters=len(centres))
+    moments = [((centre, 0.05), (0.3, 0.06)) for centre in centres]
+    truth = form.distribution([*np.concatenate([numbers(form, *pair) for pair in moments]), *[0.0] * (clusters - 1)])
+    hours = truth.sample(600, np.random.default_rng(1))
+    inferred = infer_population(KnownError(0.005), hours, [[0.5] * 3], 10, 0, 1)
+    assert len(inferred["distribution"]["clusters"]) == clusters
 
 
 def test_even_endless_numbers_make_a_distribution():

@@ -61,6 +61,14 @@ def test_sets_hold_the_truth_as_often_as_they_say(estimator):
     assert sum(held) >= 6
 
 
+def test_rounds_go_on_while_the_frame_ends_the_set(estimator, monkeypatch):
+    verdicts = iter([True, True, False])
+    monkeypatch.setattr("flowcal.infer.frame.Frame.ends", lambda *arguments: next(verdicts))
+    rounds = Rounds(1, 500, Training(epochs=3))
+    rows = infer(estimator, observe([0.4, 0.5, 0.6], TABLE_1[:3], 5), rounds).header["found"]["rounds"]
+    assert [row["framed"] for row in rows] == [True, True, False]
+
+
 def test_a_tolerance_of_the_control_points_widens_the_set(estimator):
     observed = observe([0.4, 0.5, 0.6], TABLE_1[:5])
     volumes = [

@@ -1,4 +1,4 @@
-"""Named families of distributions on the unit square: truncated marginals, joined by copulas, in one or two clusters.
+"""Named families of distributions on the unit square: truncated marginals, joined by copulas, in clusters.
 
 References
 ----------

@@ -57,6 +57,13 @@ class Frame:
         """Place in the frame, u (n, 3), of X_e (n, 3); 0 along edges without length."""
         return np.linalg.lstsq(self.edges.T, (x_e - self.corner).T)[0].T
 
+    def ends(self, x_e: NDArray[np.float64], edge: float) -> bool:
+        """Whether some of x_e (n, 3) lie closer to a face than `edge`, as a share of the width, within the cube."""
+        u = self.to_u(x_e)
+        outward = np.where(u < edge, -edge, np.where(u > 1 - edge, edge, 0.0))
+        beyond = (x_e[:, None] + outward[:, :, None] * self.edges).reshape(-1, len(EPISTEMIC))
+        return bool((in_cube(beyond) & (outward.ravel() != 0)).any())
+
     def sample(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """N points drawn uniformly from what of the frame lies in the unit cube: u and X_e, each (n, 3)."""
         kept: list[NDArray[np.float64]] = []

@@ -14,6 +14,7 @@ References
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -41,6 +42,8 @@ LARGEST_TAU = 0.99
 PRIOR_WIDTH = 0.75  # its standard deviation, for numbers most of which are logarithms
 CLOSE = 6.0  # difference of AIC within which families of one input are crossed with those of the other
 FEWEST_FOR_CLUSTERS = 50
+MOST_CLUSTERS = 4
+REMEMBERED = 32  # marginals whose densities at all draws are kept at hand
 CLUSTER_FAMILIES = ("normal", "Weibull", "beta")
 
 
@@ -53,8 +56,8 @@ class Form:
     families : tuple of two str
         Of the marginals of X_a1 and X_a2.
     copula : str
+        Of each cluster, with the same dependence in all.
     clusters : int
-        With more than 1 the inputs are independent within each.
     """
 
     families: tuple[str, str]
@@ -69,37 +72,32 @@ class Form:
     @property
     def name(self) -> str:
         """As a reader would call it."""
-        pair = " x ".join(self.families)
-        return f"{pair}, {self.copula if self.clusters == 1 else f'{self.clusters} clusters'}"
+        clusters = [f"{self.clusters} clusters"] * (self.clusters > 1)
+        copula = [self.copula] * (self.clusters == 1 or self.copula != "independent")
+        return ", ".join([" x ".join(self.families), *copula, *clusters])
 
     def distribution(self, numbers: Sequence[float]) -> FamilyDistribution:
         """The distribution at given numbers."""
-        parts = np.reshape(numbers[: 4 * self.clusters], (self.clusters, 2, 2))
-        if self.clusters > 1:
-            weights = softmax([0.0, *numbers[4 * self.clusters :]])
-            copulas = {}
-        else:
-            weights = [1.0]
-            copulas = (
-                {}
-                if self.copula == "independent"
-                else {"copula": self.copula, "tau": float(LARGEST_TAU * np.tanh(numbers[4]))}
-            )
+        split = 4 * self.clusters, 5 * self.clusters - 1
+        parts = np.reshape(numbers[: split[0]], (self.clusters, 2, 2))
+        weights = softmax([0.0, *numbers[split[0] : split[1]]])
+        joined = {} if self.copula == "independent" else {"tau": float(LARGEST_TAU * np.tanh(numbers[-1]))}
         return FamilyDistribution(
             tuple(
-                Cluster(float(weight), tuple(map(Marginal, self.families, map(tuple, part.tolist()))), **copulas)
+                Cluster(
+                    float(weight), tuple(map(Marginal, self.families, map(tuple, part.tolist()))), self.copula, **joined
+                )
                 for weight, part in zip(weights, parts, strict=True)
             )
         )
 
     def start(self, x_a: Array) -> Array:
         """Numbers to start from, by the moments of X_a (n, 2) or of the groups it falls into."""
-        if self.clusters == 1:
-            return np.concatenate([self._moments(x_a), [np.arctanh(_tau(x_a) / LARGEST_TAU)] * (self.size - 4)])
-        _, group = kmeans2(x_a / x_a.std(axis=0), self.clusters, minit="++", seed=1)
-        groups = [x_a[group == number] for number in range(self.clusters)]
+        group = kmeans2(x_a / x_a.std(axis=0), self.clusters, minit="++", seed=1)[1] if self.clusters > 1 else 0
+        groups = [x_a[np.broadcast_to(group == number, len(x_a))] for number in range(self.clusters)]
         shares = np.log([max(len(part), 1) for part in groups])
-        return np.concatenate([*map(self._moments, groups), shares[1:] - shares[0]])
+        tau = [np.arctanh(np.mean([*map(_tau, groups)]) / LARGEST_TAU)] * (self.copula != "independent")
+        return np.concatenate([*map(self._moments, groups), shares[1:] - shares[0], tau])
 
     def prior_mean(self) -> Array:
         """Where the prior of the numbers is centred."""
@@ -130,6 +128,9 @@ class HourLikelihood:
         place = np.clip(draws.reshape(-1, len(ALEATORY)), 0, 1) * (len(NODES) - 1)
         self._node = np.minimum(place.astype(np.int64), len(NODES) - 2).T
         self._beyond = place.T - self._node
+        # A step along one number leaves all other marginals as they were.
+        self._pdf = lru_cache(REMEMBERED)(lambda number, part: self._at(number, _finite(part.pdf(NODES))))
+        self._cdf = lru_cache(REMEMBERED)(lambda number, part: self._at(number, part.cdf(NODES)))
 
     def __call__(self, distribution: FamilyDistribution) -> Array:
         """Log likelihood of each hour, shape (hours,), up to a constant of that hour."""
@@ -137,10 +138,10 @@ class HourLikelihood:
         return np.log(density.reshape(self.shape).mean(axis=0) + np.finfo(np.float64).tiny)
 
     def _density(self, cluster: Cluster) -> Array:
-        first, second = (self._at(number, _finite(part.pdf(NODES))) for number, part in enumerate(cluster.marginals))
+        first, second = (self._pdf(number, part) for number, part in enumerate(cluster.marginals))
         if cluster.copula == "independent":
             return first * second
-        shares = [self._at(number, part.cdf(NODES)) for number, part in enumerate(cluster.marginals)]
+        shares = [self._cdf(number, part) for number, part in enumerate(cluster.marginals)]
         return first * second * make_copula(cluster.copula, cluster.tau).pdf(np.column_stack(shares))
 
     def _at(self, number: int, table: Array) -> Array:
@@ -232,7 +233,7 @@ def fit_family(form: Form, x_a: ArrayLike) -> FamilyDistribution:
 
 
 def _candidates(likelihood: HourLikelihood) -> Iterator[_Fit]:
-    """Fits of what is worth a try: families of each input, their crosses, the best copula, two clusters."""
+    """Fits of what is worth a try: families of each input, their crosses, the best copula, clusters while more win."""
     firsts = {name: _fit(Form((name, "beta")), likelihood) for name in FAMILIES}
     best = min(firsts, key=lambda name: firsts[name].aic)
     seconds = {name: _fit(Form((best, name)), likelihood) for name in FAMILIES}
@@ -247,8 +248,18 @@ def _candidates(likelihood: HourLikelihood) -> Iterator[_Fit]:
     if joined.aic < crossed[best_pair].aic:
         yield from (_fit(Form(pair, joined.form.copula), likelihood) for pair in crossed if pair != best_pair)
     if likelihood.shape[1] >= FEWEST_FOR_CLUSTERS:
-        for name in CLUSTER_FAMILIES:
-            yield _fit(Form((name, name), clusters=2), likelihood)
+        yield from _clustered(likelihood, min(joined.aic, crossed[best_pair].aic))
+
+
+def _clustered(likelihood: HourLikelihood, best: float) -> Iterator[_Fit]:
+    """Fits of two clusters, and of one more as long as that has brought Akaike's criterion below the best so far."""
+    for clusters in range(2, MOST_CLUSTERS + 1):
+        fits = [_fit(Form((name, name), clusters=clusters), likelihood) for name in CLUSTER_FAMILIES]
+        yield from fits
+        least = min(fit.aic for fit in fits)
+        if least >= best:
+            return
+        best = least
 
 
 def _close(fits: dict[str, _Fit]) -> list[str]:

@@ -41,6 +41,8 @@ DRAWS = 20_000  # from a round's posterior, that the next round's frame holds
 PREDICTED = 2_000  # data sets that the observed one is compared with
 DRAWS_OF_X_A = 5_000  # at least, of which the simulated hours get theirs
 FLATTEST = 1e-12  # smallest variance of simulated features along a direction, over the largest, that is told from 0
+EXTRA = 3  # rounds at most, beyond those that were asked for, while it is the frame that ends the set
+EDGE = 0.02  # of a frame's width: what comes so close to a face is ended by it
 SURPRISE = 1e-3  # share of predicted data sets as unusual as the observed one, below which a warning is due
 
 
@@ -55,6 +57,7 @@ class Rounds:
     Attributes
     ----------
     rounds : int
+        At least; more follow as long as it is the frame of the last that ends the set, and not the observations.
     data_sets : int
         Simulated in each round to train on; a tenth as many again calibrate the set.
     hours : int
@@ -126,7 +129,8 @@ def infer_shared(
     -------
     Weights
         The header's 'found' has a row for every round: simulations, held-out loss, volume and width, and surprise, the
-        share of the data sets predicted from its set that lie as far from the others as the observed one does.
+        share of the data sets predicted from its set that lie as far from the others as the observed one does;
+        'framed', whether it is the frame that ends the set; 'kept', false for a last one that was a surprise.
 
     Warns
     -----
@@ -136,7 +140,7 @@ def infer_shared(
     rng = np.random.default_rng([random_seed, 4])
     summary, features = _summarise_observed(hours_by_point(observed), rounds)
     e, found, frame = None, [], Frame.whole()
-    for number in range(rounds.rounds):
+    for number in range(rounds.rounds + EXTRA):
         x_a = _current_x_a(estimator, observed, frame, rng)
         simulate = partial(_simulate, simulator, x_a, summary, rounds, rng, runner)
         (u, simulated), calibration = (
@@ -144,7 +148,7 @@ def infer_shared(
         )
         layout = Layout(len(EPISTEMIC), simulated.shape[1])
         posterior = FeaturePosterior(layout, random_seed).fit(u, simulated, rounds.training, trainer)
-        level = rounds.credibility if number == rounds.rounds - 1 else rounds.truncation
+        level = rounds.credibility if number >= rounds.rounds - 1 else rounds.truncation
         threshold = _threshold(posterior, *calibration, features, level, rng)
         left = EpistemicLevelSet(posterior, frame, features, threshold)
         drawn, surprise = _predict(left, features, simulate, rng)
@@ -155,13 +159,19 @@ def infer_shared(
                 "volume": left.volume if len(drawn) else 0.0,
                 "width": np.ptp(left.bounding_box, axis=0).tolist() if len(drawn) else [0.0] * len(EPISTEMIC),
                 "surprise": surprise,
+                "framed": frame.ends(drawn, EDGE),
+                "kept": True,
             }
         )
         if surprise < SURPRISE:
             _warn(surprise, rounds, number)
             if e is not None or not len(drawn):
+                found[-1]["kept"] = False
                 break
-        e, frame = left, Frame.around(drawn)
+        e = left
+        if number >= rounds.rounds - 1 and not found[-1]["framed"]:
+            break
+        frame = Frame.around(drawn)
     if e is None:
         raise InputError("no value of X_e makes data sets like the observed one; needed are observations that can be.")
     return e.to_weights({"rounds": found, "settings": asdict(rounds)})

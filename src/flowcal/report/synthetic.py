@@ -59,7 +59,7 @@ def _narrow(rng: np.random.Generator) -> list[float]:
     return [*_moments("gamma", mean, spread), *_moments("gamma", rng.uniform(0.2, 0.5), rng.uniform(0.02, 0.035))]
 
 
-def _three_clusters(rng: np.random.Generator) -> list[float]:
+def _trimodal(rng: np.random.Generator) -> list[float]:
     numbers = [
         n
         for centre in (0.15, 0.3, 0.5)
@@ -71,14 +71,27 @@ def _three_clusters(rng: np.random.Generator) -> list[float]:
     return [*numbers, *rng.uniform(-0.7, 0.7, 2)]
 
 
+def _correlated_clusters(rng: np.random.Generator) -> list[float]:
+    low, high = rng.uniform(0.15, 0.25), rng.uniform(0.4, 0.5)
+    numbers = [
+        *_moments("Weibull", low, 0.06),
+        *_moments("Weibull", rng.uniform(0.1, 0.2), 0.06),
+        *_moments("Weibull", high, 0.1),
+        *_moments("Weibull", rng.uniform(0.3, 0.4), 0.1),
+    ]
+    return [*numbers, rng.uniform(-1, 1), rng.choice([-1, 1]) * rng.uniform(0.4, 0.8)]
+
+
 SHAPES: Mapping[str, Shape] = {
     "plain": Shape(Form(("Weibull", "Weibull")), _plain),
     "correlated": Shape(Form(("beta", "beta"), "Gaussian"), _correlated),
     "bimodal": Shape(Form(("normal", "normal"), clusters=2), _bimodal),
     "narrow": Shape(Form(("gamma", "gamma")), _narrow),
-    "outside": Shape(Form(("normal", "normal"), clusters=3), _three_clusters),
+    "trimodal": Shape(Form(("normal", "normal"), clusters=3), _trimodal),
+    "outside": Shape(Form(("Weibull", "Weibull"), "Gaussian", clusters=2), _correlated_clusters),
 }
-"""Kinds of f_a. An hour can hardly tell the X_a2 of 'narrow' from a constant; no candidate has the form 'outside'."""
+"""Kinds of f_a. An hour can hardly tell the X_a2 of 'narrow' from a constant; no candidate has the form 'outside', two
+clusters with inputs that depend on each other within each."""
 
 
 @dataclass(frozen=True)
