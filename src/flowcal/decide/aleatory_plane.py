@@ -1,0 +1,53 @@
+"""The plane of X_a in cells: where integrals against f_a are taken, and proposals drawn from."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowcal.errors import InputError
+from flowcal.infer.uncertainty import AleatoryDistribution
+
+__all__ = ["AleatoryPlane"]
+
+Array = NDArray[np.float64]
+
+CELLS = (300, 200)  # along X_a1 and X_a2
+COUNTED = 2_000_000  # draws of an f_a that has no tail of its own
+
+
+class AleatoryPlane:
+    """The plane of X_a in cells, with the share of f_a in each.
+
+    Parameters
+    ----------
+    f_a : AleatoryDistribution
+
+    Attributes
+    ----------
+    x_a : ndarray, shape (n, 2)
+        Midpoints of the cells.
+    mass : ndarray, shape (n,)
+        The share of each, by the density at its midpoint or, where f_a comes from a heap of draws, by counting; they
+        add up to 1.
+    """
+
+    def __init__(self, f_a: AleatoryDistribution) -> None:
+        self.f_a = f_a
+        axes = [(np.arange(count) + 0.5) / count for count in CELLS]
+        self.x_a = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(CELLS))
+        share = self._drawn() if f_a.resolution > 0 else np.exp(f_a.log_prob(self.x_a))
+        if not 0 < share.sum() < np.inf:
+            raise InputError("f_a has no density within the bounds, or an infinite one; needed is one in between.")
+        self.mass = share / share.sum()
+
+    def sample(self, weight: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """N draws (n, 2) with cells drawn by their weight, and their density there over f_a's (n,) as a factor."""
+        share = weight / weight.sum()
+        cell = rng.choice(len(share), n, p=share)
+        x_a = np.clip(self.x_a[cell] + (rng.random((n, 2)) - 0.5) / CELLS, 0, 1)
+        proposed = share[cell] * np.prod(CELLS)
+        return x_a, np.exp(self.f_a.log_prob(x_a)) / proposed
+
+    def _drawn(self) -> Array:
+        """Counts of draws in the cells: enough for a heap of draws, whose density would cost a kernel for each."""
+        drawn = self.f_a.sample(COUNTED, np.random.default_rng(1))
+        return np.histogram2d(*drawn.T, CELLS, [(0, 1), (0, 1)])[0].ravel()

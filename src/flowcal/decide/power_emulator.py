@@ -1,0 +1,223 @@
+"""An emulator of what the performance of a design needs: the distribution of an hour's power over the seed.
+
+One regularity of the black box carries it, found by simulation and tested where the emulator is validated: what X_e and
+X_c do to a power, they do through one number, its level, and all powers answer to theirs alike. So a network turns
+(X_e, X_c) into three levels, a second one turns (X_a, level) into an expected power, the same for all three, and a
+third one gives the distribution of their sum as a mixture of normals, censored where the powers end [1]_ [2]_.
+
+References
+----------
+.. [1] C. M. Bishop, "Mixture density networks", NCRG/94/004, Aston University, 1994.
+.. [2] J. Tobin, "Estimation of relationships for limited dependent variables", Econometrica 26(1), 1958.
+"""
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.special import log_ndtr, ndtr
+
+from flowcal.challenge import ALEATORY, CONTROL, INPUTS, POWERS, SEED_MAX
+from flowcal.errors import InputError
+from flowcal.infer.kept_network import KeptNetwork
+from flowcal.infer.training import Trainer, Training, seeded, train
+from flowcal.infer.uncertainty import UncertaintyModel
+from flowcal.simulate.campaign import Runner, run_campaign
+from flowcal.simulate.simulator import Simulator
+from flowcal.weights import Weights
+
+__all__ = ["PowerEmulator", "power_runs", "train_power_emulator"]
+
+Array = NDArray[np.float64]
+
+WIDTH, DEPTH, COMPONENTS = 64, 3, 4
+UNIFORM = 0.3  # share of the training runs whose X_a is uniform, so that no f_a near this one is out of reach
+NARROWEST = 1e-3  # standard deviation of a component, as a share of the largest power
+AT_A_LIMIT = 1e-6  # of the largest power, within which a sum counts as being at a limit
+WEIGHT_OF_MEANS = 1000.0  # of squared errors, shares of the largest power, beside the log density of the sum
+BLOCK = 50_000  # rows that are computed at a time
+
+
+class PowerEmulator(KeptNetwork):
+    """The distribution of the means over the hour of y1, y2 and y3, given all inputs, over the seed.
+
+    Parameters
+    ----------
+    random_seed : int
+        Decides the initial weights.
+    """
+
+    def __init__(self, random_seed: int) -> None:
+        super().__init__(random_seed=random_seed)
+        self.register_buffer("limit", torch.ones(()))
+        aleatory, powers = len(ALEATORY), len(POWERS)
+        with seeded(random_seed):
+            self.levels = _network(len(INPUTS) - aleatory, powers)
+            self.response = _network(aleatory + 1, 1)
+            self.spread = _network(aleatory + 2 * powers, 3 * COMPONENTS)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Expected powers (n, 3), and log weights, centres and widths, each (n, k), of their mean's mixture.
+
+        Powers are counted as shares of the limit.
+        """
+        x_a, fixed = 4 * (2 * x[:, : len(ALEATORY)] - 1), 2 * x[:, len(ALEATORY) :] - 1
+        levels = self.levels(fixed)
+        logits = self.answer(x_a, levels)
+        expected = torch.sigmoid(logits)
+        known = torch.cat([x_a, levels.detach(), logits.detach()], dim=-1)
+        weight, shift, width = self.spread(known).unflatten(-1, (3, COMPONENTS)).unbind(-2)
+        width = NARROWEST + 0.1 * nn.functional.softplus(width - 2)
+        centre = expected.mean(dim=-1, keepdim=True).detach() + width * shift
+        return expected, (torch.log_softmax(weight, dim=-1), centre, width)
+
+    def answer(self, x_a: Tensor, levels: Tensor) -> Tensor:
+        """Logits of the expected powers (n, k) at scaled x_a (n, 2) and levels (n, k)."""
+        each = x_a[:, None].expand(-1, levels.shape[1], -1)
+        return self.response(torch.cat([each, levels[..., None]], dim=-1))[..., 0]
+
+    def loss(self, x: Tensor, powers: Tensor) -> Tensor:
+        """Squared error of the powers (n, 3) and negative log density of their sum, shape (n,)."""
+        expected, (weight, centre, width) = self(x)
+        total = powers.mean(dim=-1, keepdim=True)
+        z = (total - centre) / width
+        within = torch.logsumexp(weight - z.square() / 2 - torch.log(width * np.sqrt(2 * np.pi)), dim=-1)
+        below = torch.logsumexp(weight + log_ndtr(-centre / width), dim=-1)
+        above = torch.logsumexp(weight + log_ndtr((centre - 1) / width), dim=-1)
+        total = total[:, 0]
+        density = torch.where(total >= 1 - AT_A_LIMIT, above, torch.where(total <= AT_A_LIMIT, below, within))
+        return WEIGHT_OF_MEANS * (expected - powers).square().mean(dim=-1) - density
+
+    def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "PowerEmulator":
+        """Train on simulated hours.
+
+        Parameters
+        ----------
+        runs : Dataset
+            x and power by sample, from `power_runs`.
+        training : Training
+        trainer : Trainer, optional
+
+        Returns
+        -------
+        PowerEmulator
+            This one.
+        """
+        largest = float(runs.power.max())
+        if not largest > 0:
+            raise InputError("all powers of the runs are 0; needed is one above.")
+        self.cpu().limit.fill_(largest)
+        data = [torch.tensor(values, dtype=torch.float32) for values in (runs.x.values, runs.power.values / largest)]
+        self.history = train(self, self.loss, data, training, trainer)
+        return self
+
+    def expected(self, x: ArrayLike) -> Array:
+        """Expected means over the hour of y1, y2 and y3 [MW], shape (n, 3), at inputs x (n, 8)."""
+        return self._computed(x)[0] * self.limit.item()
+
+    @torch.no_grad()
+    def responses(self, x_a: ArrayLike, levels: ArrayLike) -> Array:
+        """Expected mean over the hour [MW], (n, k), of a power with each of k levels, at x_a (n, 2)."""
+        x_a, levels = (
+            torch.tensor(np.asarray(part), dtype=torch.float32, device=self.limit.device) for part in (x_a, levels)
+        )
+        parts = [
+            torch.sigmoid(self.answer(4 * (2 * rows - 1), levels.expand(len(rows), -1))) * self.limit
+            for rows in x_a.split(max(1, BLOCK // len(levels)))
+        ]
+        return torch.cat(parts).double().cpu().numpy()
+
+    def cdf(self, x: ArrayLike, total: ArrayLike) -> tuple[Array, Array]:
+        """Probabilities (n,) that the mean of y1 + y2 + y3 lies below `total` [MW] (n,), and not above it.
+
+        They differ where a total has a probability of its own: at no power, and at full power.
+        """
+        _, weight, centre, width = self._computed(x)
+        share = np.asarray(total, np.float64) / (len(POWERS) * self.limit.item())
+        z = torch.from_numpy((share[:, None] - centre) / width)
+        value = (np.exp(weight) * ndtr(z).numpy()).sum(axis=1)
+        return np.where(share <= AT_A_LIMIT, 0.0, value), np.where(share >= 1 - AT_A_LIMIT, 1.0, value)
+
+    @torch.no_grad()
+    def _computed(self, x: ArrayLike) -> tuple[Array, ...]:
+        """Expected powers and the mixture's log weights, centres and widths, as arrays."""
+        x = np.asarray(x, np.float64)
+        if x.ndim != 2 or x.shape[1] != len(INPUTS):
+            raise InputError(f"x has shape {x.shape}; needed is (n, {len(INPUTS)}).")
+        self.eval()
+        parts = []
+        for rows in torch.tensor(x, dtype=torch.float32, device=self.limit.device).split(BLOCK):
+            expected, mixture = self(rows)
+            parts.append([expected, *mixture])
+        return tuple(torch.cat(columns).double().cpu().numpy() for columns in zip(*parts, strict=True))
+
+
+def power_runs(
+    simulator: Simulator,
+    model: UncertaintyModel,
+    size: int,
+    random_seed: int,
+    near: ArrayLike | None = None,
+    reach: float = 0.1,
+    runner: Runner | None = None,
+) -> xr.Dataset:
+    """Powers of simulated hours as a design's performance asks for them.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    model : UncertaintyModel
+        X_a comes from its f_a, or is uniform in three of ten runs; X_e from its E.
+    size : int
+    random_seed : int
+    near : array_like, shape (k, 3), optional
+        Control points about which X_c is drawn, within `reach`; without, X_c is uniform.
+    reach : float
+    runner : Runner, optional
+
+    Returns
+    -------
+    Dataset
+        x (size, 8) by sample and input; power (size, 3), means over the hour [MW], by sample and output.
+    """
+    rng = np.random.default_rng([random_seed, 8])
+    x_a = np.where(rng.random((size, 1)) < UNIFORM, rng.random((size, 2)), model.f_a.sample(size, rng))
+    x_c = rng.random((size, len(CONTROL)))
+    if near is not None:
+        centres = np.asarray(near, np.float64)[rng.integers(len(near), size=size)]
+        x_c = np.clip(centres + reach * (2 * x_c - 1), 0, 1)
+    x = np.column_stack([x_a, model.e.sample(size, rng), x_c])
+    seeds = rng.integers(1, SEED_MAX, size, endpoint=True)
+    blocks = (slice(start, start + BLOCK) for start in range(0, size, BLOCK))
+    powers = [_mean_powers(simulator, x[rows], seeds[rows], runner) for rows in blocks]
+    return xr.Dataset(
+        {
+            "x": (("sample", "input"), x),
+            "power": (("sample", "output"), np.concatenate(powers), {"units": "MW"}),
+        },
+        {"input": list(INPUTS), "output": list(POWERS)},
+    )
+
+
+def train_power_emulator(
+    simulator: Simulator,
+    model: UncertaintyModel,
+    size: int,
+    training: Training,
+    runner: Runner | None = None,
+    trainer: Trainer | None = None,
+) -> Weights:
+    """Weights of an emulator trained on `size` simulations, for `PowerEmulator.from_weights`."""
+    runs = power_runs(simulator, model, size, training.random_seed, runner=runner)
+    return PowerEmulator(training.random_seed).fit(runs, training, trainer).to_weights()
+
+
+def _mean_powers(simulator: Simulator, x: Array, seeds: NDArray[np.int64], runner: Runner | None) -> Array:
+    return run_campaign(simulator, x, seeds, runner).y.sel(output=list(POWERS)).mean("time").values
+
+
+def _network(inputs: int, outputs: int) -> nn.Sequential:
+    sizes = (inputs, *[WIDTH] * DEPTH)
+    hidden = [part for size in sizes[:-1] for part in (nn.Linear(size, WIDTH), nn.SiLU())]
+    return nn.Sequential(*hidden, nn.Linear(WIDTH, outputs))

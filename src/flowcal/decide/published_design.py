@@ -1,0 +1,90 @@
+"""Designs as the paper makes them: a swarm on the surrogate, its inner loop by Monte Carlo.
+
+For every control point that a particle tries, X_e is drawn from E and X_a uniformly from [0, 1], as section 4.1 has it
+[1]_. The objective is the least mean over the X_e, and the probability of failure the largest share. pyswarms knows no
+constraints; a penalty stands for the one of section 4.3.
+
+References
+----------
+.. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
+   section 4.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowcal.challenge import ALEATORY, LOADS, OUTPUTS, POWERS, THRESHOLDS
+from flowcal.decide.surrogate import TimeStepSurrogate
+from flowcal.decide.swarm import Swarm, fly
+from flowcal.errors import InputError
+from flowcal.infer.uncertainty import EpistemicSet
+
+__all__ = ["published_design"]
+
+Array = NDArray[np.float64]
+
+PENALTY = 1e4  # MW for a unit of probability above epsilon
+POWER_COLUMNS = [OUTPUTS.index(power) for power in POWERS]
+LOAD_COLUMNS = [OUTPUTS.index(load) for load in LOADS]
+
+
+def published_design(
+    surrogate: TimeStepSurrogate,
+    e: EpistemicSet,
+    problem: Literal["performance", "reliability", "epsilon"],
+    epistemic_draws: int,
+    aleatory_draws: int,
+    particles: int,
+    iterations: int,
+    random_seed: int,
+    epsilon: float | None = None,
+) -> Swarm:
+    """Solve one of the paper's problems 2.1, 2.2 and 2.3.
+
+    Parameters
+    ----------
+    surrogate : TimeStepSurrogate
+    e : EpistemicSet
+    problem : {'performance', 'reliability', 'epsilon'}
+    epistemic_draws, aleatory_draws : int
+        Of X_e, and of X_a for each, the same for all control points.
+    particles, iterations : int
+        Of the swarm.
+    random_seed : int
+    epsilon : float, optional
+        Largest probability of failure, for the third problem.
+
+    Returns
+    -------
+    Swarm
+        Its cost is minus J [MW], or the probability of failure where reliability is the goal.
+    """
+    if problem not in ("performance", "reliability", "epsilon") or (problem == "epsilon") != (epsilon is not None):
+        raise InputError(
+            f"problem is {problem!r} with epsilon {epsilon}; needed is 'performance' or 'reliability' without, or "
+            "'epsilon' with one."
+        )
+    rng = np.random.default_rng([random_seed, 11])
+    x_e = np.repeat(e.sample(epistemic_draws, rng), aleatory_draws, axis=0)
+    x_a = np.tile(rng.random((aleatory_draws, len(ALEATORY))), (epistemic_draws, 1))
+    thresholds = np.array([THRESHOLDS[load] for load in LOADS])
+
+    def cost(x_c: Array) -> Array:
+        return np.array([_cost(surrogate.predict(_joined(x_a, x_e, point))) for point in x_c])
+
+    def _cost(y: Array) -> float:
+        by_x_e = y.reshape(epistemic_draws, aleatory_draws, *y.shape[1:])
+        failed = (by_x_e[..., LOAD_COLUMNS].max(axis=2) > thresholds).any(axis=2)
+        pof = failed.mean(axis=1).max()
+        if problem == "reliability":
+            return pof
+        power = by_x_e[..., POWER_COLUMNS].sum(axis=3).mean(axis=(1, 2)).min()
+        return -power + PENALTY * max(0.0, pof - (1.0 if epsilon is None else epsilon))
+
+    return fly(cost, particles, iterations, random_seed)
+
+
+def _joined(x_a: Array, x_e: Array, x_c: Array) -> Array:
+    return np.column_stack([x_a, x_e, np.tile(x_c, (len(x_a), 1))])

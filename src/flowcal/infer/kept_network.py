@@ -1,0 +1,59 @@
+"""Networks that can be written down and read again: what they were built with, their weights, their learning curve."""
+
+from dataclasses import asdict
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from flowcal.artifacts import digest
+from flowcal.errors import InputError
+from flowcal.infer.training import History, Trainer
+from flowcal.weights import Weights, WeightsError
+
+__all__ = ["KeptNetwork"]
+
+
+class KeptNetwork(nn.Module):
+    """A network that turns into `Weights` and back.
+
+    Parameters
+    ----------
+    **built_with
+        What the subclass's constructor was called with: JSON values.
+
+    Attributes
+    ----------
+    history : History
+        The learning curve; empty before training.
+    """
+
+    def __init__(self, **built_with: Any) -> None:
+        super().__init__()
+        self.built_with, self.history = built_with, History()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides its answers: a digest of what it was built with and of its weights."""
+        return {"weights": digest([self.built_with, self.to_weights().tensors])}
+
+    def to_weights(self) -> Weights:
+        """Everything it consists of, as weights with a header."""
+        header = {"kind": type(self).__name__, "built_with": self.built_with, "history": asdict(self.history)}
+        return Weights(header, {name: value.cpu().numpy() for name, value in self.state_dict().items()})
+
+    @classmethod
+    def from_weights(cls, weights: Weights, device: str = "auto") -> Self:
+        """The network that `to_weights` described, ready for use, or a `WeightsError` if they belong to another."""
+        header = weights.header
+        if header.get("kind") != cls.__name__:
+            raise WeightsError(f"the weights are of kind {header.get('kind')!r}; needed is {cls.__name__!r}.")
+        try:
+            network = cls(**header["built_with"])
+            network.load_state_dict({name: torch.tensor(value) for name, value in weights.tensors.items()})
+            if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
+                raise ValueError("some are not finite")
+            network.history = History(**header["history"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, InputError) as error:
+            raise WeightsError(f"the weights do not fit their header: {error}") from error
+        return network.to(Trainer(device).resolve()).eval()

@@ -1,0 +1,97 @@
+"""The emulator of powers, and the performance that is tabulated from it, beside the simulator."""
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from flowcal.decide.performance import tabulate_performance
+from flowcal.decide.power_emulator import PowerEmulator, power_runs, train_power_emulator
+from flowcal.errors import InputError
+from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
+from flowcal.infer.training import Training
+from flowcal.infer.uncertainty import EpistemicBox, UncertaintyModel
+from flowcal.simulate.windfarm import WindFarm
+from flowcal.weights import WeightsError, read_weights, write_weights
+
+WINDS = FamilyDistribution((Cluster(1.0, (Marginal("Weibull", (0.88, -1.26)), Marginal("Weibull", (0.59, -1.55)))),))
+MODEL = UncertaintyModel(WINDS, EpistemicBox([0.3, 0.5, 0.3], [0.4, 0.7, 0.5]))
+
+
+@pytest.fixture(scope="module")
+def weights():
+    training = Training(epochs=30, batch_size=512, learning_rate=6e-3)
+    return train_power_emulator(WindFarm(), MODEL, 30_000, training)
+
+
+@pytest.fixture(scope="module")
+def emulator(weights):
+    return PowerEmulator.from_weights(weights)
+
+
+def simulated(x, repeats, seed=1):
+    """Means of y1 + y2 + y3 (n, repeats) over the hour [MW]."""
+    seeds = np.random.default_rng(seed).integers(1, 2**31, len(x) * repeats)
+    y = WindFarm().simulate(np.repeat(x, repeats, axis=0), seeds)
+    return y[:, :, :3].sum(axis=2).mean(axis=1).reshape(len(x), repeats)
+
+
+def test_conditional_means_are_explained(emulator):
+    x = power_runs(WindFarm(), MODEL, 400, 5).x.values
+    totals = simulated(x, 100)
+    error = emulator.expected(x).sum(axis=1) - totals.mean(axis=1)
+    noise = totals.var(axis=1, ddof=1).mean() / 100
+    assert 1 - (np.square(error).mean() - noise) / totals.mean(axis=1).var() > 0.998
+
+
+def test_the_distribution_over_the_seed_is_nearly_right(emulator):
+    runs = power_runs(WindFarm(), MODEL, 2000, 6)
+    low, high = emulator.cdf(runs.x.values, runs.power.sum("output").values)
+    level = low + np.random.default_rng(1).random(len(low)) * (high - low)
+    assert kstest(level, "uniform").statistic < 0.06  # a budget a tenth of the study's
+    assert (high >= low).all()
+    assert (high > low).mean() > 0.1  # no power and full power have probabilities of their own
+
+
+def test_performance_is_that_of_the_simulator(emulator):
+    (performance,) = tabulate_performance(emulator, [WINDS], MODEL.e)
+    rng = np.random.default_rng(2)
+    x_e, x_c = MODEL.e.sample(5, rng), rng.random((5, 3))
+    tabulated = performance(x_e, x_c)
+    for one_e, one_c, value in zip(x_e, x_c, tabulated, strict=True):
+        x = np.column_stack([WINDS.sample(20_000, rng), np.tile([*one_e, *one_c], (20_000, 1))])
+        assert value == pytest.approx(simulated(x, 1).mean(), rel=0.015)
+
+
+def test_performance_is_a_mean_of_what_is_expected(emulator):
+    (performance,) = tabulate_performance(emulator, [WINDS], MODEL.e)
+    x_e, x_c = np.array([[0.35, 0.6, 0.4]]), np.array([[0.6, 0.4, 0.6]])
+    x = np.column_stack([WINDS.sample(200_000, np.random.default_rng(3)), np.tile(np.hstack([x_e, x_c]), (200_000, 1))])
+    assert performance(x_e, x_c)[0] == pytest.approx(emulator.expected(x).sum(axis=1).mean(), rel=0.01)
+
+
+def test_an_emulator_can_be_kept(emulator, weights, tmp_path):
+    write_weights(tmp_path / "emulator.safetensors", weights)
+    again = PowerEmulator.from_weights(read_weights(tmp_path / "emulator.safetensors"))
+    x = np.random.default_rng(1).random((5, 8))
+    assert (again.expected(x) == emulator.expected(x)).all()
+    assert again.identity == emulator.identity
+    weights.header["kind"] = "another"
+    with pytest.raises(WeightsError, match="needed is 'PowerEmulator'"):
+        PowerEmulator.from_weights(weights)
+    weights.header["kind"] = "PowerEmulator"
+
+
+def test_runs_near_designs_stay_near_them():
+    runs = power_runs(WindFarm(), MODEL, 200, 1, near=[[0.05, 0.5, 0.5], [0.9, 0.5, 0.5]], reach=0.1)
+    x_c = runs.x.values[:, 5:]
+    assert ((np.abs(x_c[:, 0] - 0.05) <= 0.1) | (np.abs(x_c[:, 0] - 0.9) <= 0.1)).all()
+    assert (np.abs(x_c[:, 1:] - 0.5) <= 0.1).all()
+    assert runs.power.shape == (200, 3)
+
+
+def test_what_does_not_fit_is_refused(emulator):
+    with pytest.raises(InputError, match=r"needed is \(n, 8\)"):
+        emulator.expected(np.ones((3, 7)))
+    runs = power_runs(WindFarm(), MODEL, 20, 1)
+    with pytest.raises(InputError, match="needed is one above"):
+        PowerEmulator(1).fit(runs.assign(power=0 * runs.power), Training(epochs=1))
