@@ -48,6 +48,7 @@ def test_status_lists_every_chapter(in_project, capsys):
         "epistemic",
         "shared",
         "intervals",
+        "surrogate",
         "real_system",
     ]
     assert {line.split()[1] for line in lines} <= {"fresh", "stale", "not"}

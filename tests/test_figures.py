@@ -65,6 +65,9 @@ def inferred():
         "exceedance": figures.exceedance(grid, {"a": 1 - grid}, (0.5 - grid / 2, 1 - grid / 3), "X_a1"),
         "replicated_tails": figures.replicated_tails([{"number": 0, "shape": "plain", "tail": [tail, tail]}]),
         "interval_bounds": figures.interval_bounds({"a": bounds, "b": bounds}),
+        "surrogate_hour": figures.surrogate_hour(hours.y.values[:5], hours.y.values[0]),
+        "noise_survival": figures.noise_survival(share[:, 0], lambda z: np.clip(1 - z, 1e-3, 1)),
+        "emulated_power": figures.emulated_power(grid, grid, rng.random(200)),
     }
 
 

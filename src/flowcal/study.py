@@ -59,6 +59,14 @@ class Profile:
         Rounds in which X_e is inferred from all hours, simulated data sets in each, and passes over them.
     population_draws, population_replicates : int
         Draws for each hour that f_a is fitted to, and replicates behind its uncertainty.
+    surrogate_runs, surrogate_epochs : int
+        Simulations and passes over them for the paper's surrogate.
+    emulator_runs, emulator_epochs : int
+        The same for the emulator of power.
+    severity_runs : int
+        Seeds whose share in the peaks is measured.
+    pof_calls : int
+        Simulations behind a verified probability of failure, and behind a verified J.
     """
 
     sobol_base_samples: int
@@ -86,6 +94,12 @@ class Profile:
     shared_epochs: int
     population_draws: int
     population_replicates: int
+    surrogate_runs: int
+    surrogate_epochs: int
+    emulator_runs: int
+    emulator_epochs: int
+    severity_runs: int
+    pof_calls: int
 
     @property
     def estimator_training(self) -> "Training":
@@ -131,6 +145,12 @@ PROFILES = {
         shared_epochs=8,
         population_draws=32,
         population_replicates=10,
+        surrogate_runs=4_000,
+        surrogate_epochs=6,
+        emulator_runs=30_000,
+        emulator_epochs=20,
+        severity_runs=3_000,
+        pof_calls=20_000,
     ),
     "full": Profile(
         sobol_base_samples=2**14,
@@ -158,6 +178,12 @@ PROFILES = {
         shared_epochs=10,
         population_draws=64,
         population_replicates=100,
+        surrogate_runs=20_000,
+        surrogate_epochs=20,
+        emulator_runs=60_000,
+        emulator_epochs=40,
+        severity_runs=10_000,
+        pof_calls=20_000,
     ),
 }
 

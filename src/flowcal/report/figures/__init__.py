@@ -1,6 +1,6 @@
 """The study's figures: one function each, from labelled data to a plotly figure."""
 
-from flowcal.report.figures.decide import interval_bounds
+from flowcal.report.figures.decide import emulated_power, interval_bounds, noise_survival, surrogate_hour
 from flowcal.report.figures.infer import (
     calibration,
     distance_by_hours,
@@ -40,6 +40,7 @@ __all__ = [
     "contrasts_by_point",
     "control_points",
     "distance_by_hours",
+    "emulated_power",
     "epistemic_pairs",
     "exceedance",
     "hour",
@@ -48,6 +49,7 @@ __all__ = [
     "joint_densities",
     "learning_curves",
     "marginal_densities",
+    "noise_survival",
     "observed_distributions",
     "predictive_levels",
     "present",
@@ -57,6 +59,7 @@ __all__ = [
     "seeds",
     "set_by_level",
     "sobol_bars",
+    "surrogate_hour",
     "sweep_atlas",
     "turning_points",
     "two_systems",

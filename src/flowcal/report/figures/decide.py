@@ -1,13 +1,27 @@
 """Figures of what follows from an uncertainty model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
 
-from flowcal.challenge import LOADS
-from flowcal.report.figures.style import PALETTE, legend_once, panels, small
+from flowcal.challenge import LOADS, OUTPUTS, TIME_STEPS
+from flowcal.report.figures.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PALETTE,
+    RED,
+    axis_title,
+    joined,
+    legend_once,
+    panels,
+    small,
+)
 
-__all__ = ["interval_bounds"]
+__all__ = ["emulated_power", "interval_bounds", "noise_survival", "surrogate_hour"]
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "circle-open")
 
@@ -39,3 +53,54 @@ def interval_bounds(bounds: Mapping[str, Mapping[float, Mapping[str, tuple[float
     figure.update_xaxes(title_text="upper bound [–]", rangemode="tozero", tickangle=0, nticks=3)
     figure.update_yaxes(autorange="reversed").update_yaxes(title_text="", col=1)
     return legend_once(figure).update_layout(height=130 + 40 * len(bounds), legend_y=1.12)
+
+
+def surrogate_hour(hours: NDArray[np.float64], predicted: NDArray[np.float64]) -> go.Figure:
+    """Hours (n, 60, 6) with the same inputs, and what a surrogate predicts for them (60, 6): y1 and y4."""
+    shown = ("y1", "y4")
+    figure = panels(1, len(shown), horizontal_spacing=0.12)
+    minutes = np.arange(TIME_STEPS)
+    for column, output in enumerate(shown, 1):
+        place = OUTPUTS.index(output)
+        many = {"line": {"color": GREY, "width": 1}, "opacity": 0.6, "name": "simulated, other seeds"}
+        one = {"line": {"color": RED, "width": 3}, "mode": "lines", "name": "sixty networks"}
+        figure.add_trace(go.Scatter(**joined(minutes, hours[:, :, place]), **many), row=1, col=column)
+        figure.add_trace(go.Scatter(x=minutes, y=small(predicted[:, place]), **one), row=1, col=column)
+        figure.update_yaxes(title_text=axis_title(output), row=1, col=column)
+    figure.update_xaxes(title_text="time [minutes]")
+    return legend_once(figure).update_layout(height=360, legend_y=1.06)
+
+
+def noise_survival(noise: ArrayLike, survival: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> go.Figure:
+    """Share of seeds whose noise exceeds a value, as measured (m,) and by a survival function with a tail."""
+    noise = np.sort(noise)
+    shares = 1 - (np.arange(len(noise)) + 0.5) / len(noise)
+    beyond = np.linspace(noise[0], noise[-1] + 0.5 * np.ptp(noise), 200)
+    figure = panels(1, 1)
+    step = {"color": BLUE, "width": 2, "shape": "hv"}
+    figure.add_scatter(x=small(noise[::5]), y=small(shares[::5]), mode="lines", line=step, name="seeds measured")
+    smooth = {"color": ORANGE, "width": 2, "dash": "dash"}
+    figure.add_scatter(x=small(beyond), y=small(survival(beyond)), mode="lines", line=smooth, name="with its tail")
+    figure.update_xaxes(title_text="Z [–]")
+    figure.update_yaxes(type="log", title_text="share of seeds with more", exponentformat="power")
+    return figure.update_layout(height=360)
+
+
+def emulated_power(simulated: ArrayLike, emulated: ArrayLike, levels: ArrayLike, bins: int = 20) -> go.Figure:
+    """Emulated against simulated expectations [MW] (n,), and a histogram of integral transforms (m,)."""
+    figure = panels(1, 2, horizontal_spacing=0.16)
+    dots = {"color": BLUE, "size": 4, "opacity": 0.6}
+    figure.add_trace(go.Scatter(x=small(simulated), y=small(emulated), mode="markers", marker=dots), row=1, col=1)
+    ends = small([np.min(simulated), np.max(simulated)])
+    line = {"color": GREY, "dash": "dash"}
+    figure.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=line), row=1, col=1)
+    counts, edges = np.histogram(levels, bins, (0, 1))
+    bar = go.Bar(x=small((edges[1:] + edges[:-1]) / 2), y=small(counts), marker={"color": BLUE})
+    figure.add_trace(bar, row=1, col=2)
+    low, high = binom.ppf([0.025, 0.975], len(levels), 1 / bins).tolist()
+    figure.add_hrect(low, high, fillcolor=GREY, opacity=0.35, line_width=0, row=1, col=2)
+    figure.update_xaxes(title_text="simulated expectation of power [MW]", row=1, col=1)
+    figure.update_yaxes(title_text="emulated [MW]", row=1, col=1)
+    figure.update_xaxes(title_text="level in the emulated distribution", row=1, col=2)
+    figure.update_yaxes(title_text="hours", row=1, col=2)
+    return figure.update_layout(height=380, showlegend=False, bargap=0.05)
