@@ -50,7 +50,7 @@ class PowerEmulator(KeptNetwork):
 
     def __init__(self, random_seed: int) -> None:
         super().__init__(random_seed=random_seed)
-        self.register_buffer("limit", torch.ones(()))
+        self.register_buffer("limit", torch.zeros(()))  # largest power seen in training [MW]
         aleatory, powers = len(ALEATORY), len(POWERS)
         with seeded(random_seed):
             self.levels = _network(len(INPUTS) - aleatory, powers)
@@ -90,7 +90,7 @@ class PowerEmulator(KeptNetwork):
         return WEIGHT_OF_MEANS * (expected - powers).square().mean(dim=-1) - density
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "PowerEmulator":
-        """Train on simulated hours.
+        """Train, or train on, with simulated hours.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class PowerEmulator(KeptNetwork):
         PowerEmulator
             This one.
         """
-        largest = float(runs.power.max())
+        largest = max(float(runs.power.max()), self.limit.item())
         if not largest > 0:
             raise InputError("all powers of the runs are 0; needed is one above.")
         self.cpu().limit.fill_(largest)

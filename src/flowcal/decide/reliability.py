@@ -23,12 +23,12 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.challenge import LOADS, OUTPUTS, SEED_MAX, THRESHOLDS
 from flowcal.decide.aleatory_plane import AleatoryPlane
 from flowcal.decide.severity import Severity, failure_levels, measure_severity
-from flowcal.errors import InputError
+from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.uncertainty import AleatoryDistribution
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator
 
-__all__ = ["FAILURES", "FailureCurve", "crude_pof", "failure_curves", "sampled_pof"]
+__all__ = ["FAILURES", "FailureCurve", "ResolutionError", "crude_pof", "failure_curves", "sampled_pof"]
 
 Array = NDArray[np.float64]
 
@@ -38,6 +38,10 @@ LEVELS = np.linspace(0, 1.6, 321)  # of severity, between which probabilities ar
 ONE_SIDED = 1.645  # standard errors to an upper bound of 95 %
 RULE_OF_THREE = 3.0  # over the number of hours that went well, bounds the probability of failure with 95 % [3]_
 LOAD_COLUMNS = [OUTPUTS.index(load) for load in LOADS]
+
+
+class ResolutionError(FlowcalError):
+    """A probability is smaller than what f_a can tell."""
 
 
 class FailureCurve:
@@ -66,13 +70,13 @@ class FailureCurve:
 
         Raises
         ------
-        InputError
+        ResolutionError
             If it is below what f_a resolves.
         """
         if not 0 < probability < 1:
             raise InputError(f"the probability is {probability}; needed is one between 0 and 1.")
         if probability < self.resolution:
-            raise InputError(
+            raise ResolutionError(
                 f"a probability of {probability:g} is asked for, but f_a comes from {1 / self.resolution:,.0f} hours "
                 f"and resolves none below {self.resolution:g}; needed is a larger one, or an f_a with a tail."
             )

@@ -248,11 +248,11 @@ def _candidates(likelihood: HourLikelihood) -> Iterator[_Fit]:
     if joined.aic < crossed[best_pair].aic:
         yield from (_fit(Form(pair, joined.form.copula), likelihood) for pair in crossed if pair != best_pair)
     if likelihood.shape[1] >= FEWEST_FOR_CLUSTERS:
-        yield from _clustered(likelihood, min(joined.aic, crossed[best_pair].aic))
+        yield from _clustered(likelihood, crossed[best_pair].aic)
 
 
 def _clustered(likelihood: HourLikelihood, best: float) -> Iterator[_Fit]:
-    """Fits of two clusters, and of one more as long as that has brought Akaike's criterion below the best so far."""
+    """Fits of two clusters, and of one more as long as that lowers Akaike's criterion, which is `best` for one."""
     for clusters in range(2, MOST_CLUSTERS + 1):
         fits = [_fit(Form((name, name), clusters=clusters), likelihood) for name in CLUSTER_FAMILIES]
         yield from fits
