@@ -34,14 +34,11 @@ from flowcal.decide.intervals import (
     trajectory_intervals,
 )
 from flowcal.decide.worst_case import Search
-from flowcal.infer.families import FamilyDistribution
-from flowcal.infer.level_set import EpistemicLevelSet
-from flowcal.infer.uncertainty import (
-    EpistemicBox,
-    PooledDraws,
-    UncertaintyModel,
-)
 from flowcal.report import figures, scoring
+from flowcal.report.inferred_models import (
+    inferred_models,
+    inferred_replicates,
+)
 from flowcal.report.tables import markdown_table
 from flowcal.study import Study
 from IPython.display import Markdown
@@ -50,17 +47,8 @@ from myst_nb import glue
 study = Study("intervals", profile, simulator, observations, scheduler)
 budget = study.profile
 box = {"simulator": study.simulator, "runner": study.runner}
-um_1 = study.read("epistemic", "um_1")
-um_2_f_a = study.read("shared", "f_a")
 models = {
-    "UM1": UncertaintyModel(
-        PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")),
-        EpistemicBox(um_1["low"], um_1["high"]),
-    ),
-    "UM2": UncertaintyModel(
-        FamilyDistribution.from_dict(um_2_f_a["distribution"]),
-        EpistemicLevelSet.from_weights(study.read("shared", "e")),
-    ),
+    **inferred_models(study),
     "truth": scoring.true_uncertainty_model(),
 }
 ALPHAS = (0.95, 0.999)
@@ -235,19 +223,9 @@ figures.present(
 # of the same system would have moved them; the other loads of an hour are proportional to $y_4$.
 
 # %%
-rng = np.random.default_rng(4)
-replicates = {
-    "UM1": [
-        models["UM1"].f_a.resample(rng)
-        for _ in range(budget.interval_resamples)
-    ],
-    "UM2": [
-        FamilyDistribution.from_dict(kept)
-        for kept in um_2_f_a["replicates"][
-            :: max(1, len(um_2_f_a["replicates"]) // budget.interval_resamples)
-        ]
-    ],
-}
+replicates = inferred_replicates(
+    study, budget.interval_resamples, random_seed=4
+)
 moved = {
     name: study.keep(
         f"resampled_{name.lower()}",

@@ -54,11 +54,9 @@ from flowcal.decide.surrogate import (
     train_surrogate,
 )
 from flowcal.decide.verification import verified_performance
-from flowcal.infer.families import FamilyDistribution
-from flowcal.infer.level_set import EpistemicLevelSet
 from flowcal.infer.training import Training
-from flowcal.infer.uncertainty import UncertaintyModel
 from flowcal.report import figures
+from flowcal.report.inferred_models import inferred_models
 from flowcal.report.tables import markdown_table
 from flowcal.simulate.campaign import run_campaign
 from flowcal.study import Study
@@ -69,10 +67,7 @@ from scipy.stats import kstest
 study = Study("surrogate", profile, simulator, observations, scheduler)
 budget = study.profile
 box = {"simulator": study.simulator, "runner": study.runner}
-model = UncertaintyModel(
-    FamilyDistribution.from_dict(study.read("shared", "f_a")["distribution"]),
-    EpistemicLevelSet.from_weights(study.read("shared", "e")),
-)
+model = inferred_models(study)["UM2"]
 
 
 def simulate(x, random_seed):
@@ -212,9 +207,7 @@ emulator = PowerEmulator.from_weights(
         train_power_emulator,
         model=model,
         size=budget.emulator_runs,
-        training=Training(
-            epochs=budget.emulator_epochs, batch_size=512, learning_rate=6e-3
-        ),
+        training=budget.emulator_training,
         trainer=study.trainer,
         **box,
     )

@@ -49,6 +49,7 @@ def test_status_lists_every_chapter(in_project, capsys):
         "shared",
         "intervals",
         "surrogate",
+        "designs",
         "real_system",
     ]
     assert {line.split()[1] for line in lines} <= {"fresh", "stale", "not"}

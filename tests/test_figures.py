@@ -67,6 +67,10 @@ def inferred():
         "interval_bounds": figures.interval_bounds({"a": bounds, "b": bounds}),
         "surrogate_hour": figures.surrogate_hour(hours.y.values[:5], hours.y.values[0]),
         "noise_survival": figures.noise_survival(share[:, 0], lambda z: np.clip(1 - z, 1e-3, 1)),
+        "design_landscape": figures.design_landscape(
+            grid, [0.2, 0.8], rng.random((2, 11, 11)), -rng.random((2, 11, 11)), {"a": (0.1, 0.2, 0.3)}
+        ),
+        "design_front": figures.design_front({"a": rng.random((5, 2))}, {"b": (0.1, 0.2)}),
         "emulated_power": figures.emulated_power(grid, grid, rng.random(200)),
     }
 

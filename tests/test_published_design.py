@@ -23,21 +23,21 @@ class Known:
 
 def test_the_best_performance_is_found():
     swarm = published_design(Known(), BOX, "performance", **BUDGET)
-    assert swarm.x_c == pytest.approx([0.3] * 3, abs=0.03)
-    assert swarm.cost == pytest.approx(-3, abs=0.01)
+    assert swarm["x_c"] == pytest.approx([0.3] * 3, abs=0.03)
+    assert swarm["cost"] == pytest.approx(-3, abs=0.01)
 
 
 def test_reliability_is_a_share_of_draws():
     swarm = published_design(Known(), BOX, "reliability", **BUDGET)
-    assert swarm.cost == 0  # which twenty draws cannot tell from one in twenty
-    assert swarm.x_c[0] < 0.2
+    assert swarm["cost"] == 0  # which twenty draws cannot tell from one in twenty
+    assert swarm["x_c"][0] < 0.2
 
 
 def test_the_penalty_keeps_the_constraint():
     swarm = published_design(Known(), BOX, "epsilon", epsilon=0.1, **BUDGET)
     free = published_design(Known(), BOX, "performance", **BUDGET)
-    assert swarm.x_c[0] < free.x_c[0]
-    assert swarm.cost > free.cost
+    assert swarm["x_c"][0] < free["x_c"][0]
+    assert swarm["cost"] > free["cost"]
 
 
 @pytest.mark.parametrize(("problem", "epsilon"), [("performance", 0.1), ("epsilon", None), ("risk", None)])

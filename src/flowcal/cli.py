@@ -53,11 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     score = verbs.add_parser("score", help="hold published results and our method against known truths")
     score.add_argument("--systems", type=int, default=100, help="synthetic real systems to judge our method on")
     score.add_argument("--paper-systems", type=int, default=5, help="how many of them for the paper's two steps")
+    score.add_argument("--design-systems", type=int, default=20, help="for how many of them designs are made")
     score.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to judge them on, tcp://host:port")
     score.set_defaults(verb=_score)
 
     pair = verbs.add_parser("pair", help="store the quick profile's checked outputs in the paired notebooks")
     pair.set_defaults(verb=_pair)
+
+    export = verbs.add_parser("export", parents=[study], help="write the results in the organisers' form")
+    export.add_argument("folder", type=Path, metavar="DIR")
+    export.set_defaults(verb=_export)
 
     fetch = verbs.add_parser("fetch", help="download the organisers' example hours")
     fetch.set_defaults(verb=_fetch)
@@ -113,13 +118,22 @@ def _score(options: argparse.Namespace) -> None:
         verdict = "holds" if score["contains"] else "misses"
         print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; outside by {score['missed_by']}")
     if options.systems:
-        print(json.dumps(write_replication(options.systems, options.paper_systems, options.scheduler), indent=1))
+        summary = write_replication(options.systems, options.paper_systems, options.design_systems, options.scheduler)
+        print(json.dumps(summary, indent=1))
 
 
 def _pair(options: argparse.Namespace) -> None:
     from flowcal.report.pairs import store_outputs
 
     store_outputs()
+
+
+def _export(options: argparse.Namespace) -> None:
+    from flowcal.report.submission import export_submission
+    from flowcal.study import Study
+
+    for path in export_submission(Study("export", **vars(_settings(options))), options.folder):
+        print(path)
 
 
 def _fetch(options: argparse.Namespace) -> None:

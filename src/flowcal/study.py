@@ -17,6 +17,7 @@ from flowcal.simulate.simulator import Simulator
 from flowcal.simulate.windfarm import WindFarm
 
 if TYPE_CHECKING:
+    from flowcal.decide.design import Effort
     from flowcal.infer.shared import Rounds
     from flowcal.infer.training import Trainer, Training
 
@@ -65,8 +66,18 @@ class Profile:
         The same for the emulator of power.
     severity_runs : int
         Seeds whose share in the peaks is measured.
-    pof_calls : int
+    pof_calls, design_hours : int
         Simulations behind a verified probability of failure, and behind a verified J.
+    refinement_runs, refinement_epochs : int
+        Simulations about designs, and passes over them, that the emulator of power is trained on with.
+    published_iterations : int
+        Of the swarm that makes designs as the paper does.
+    design_effort : int
+        Particles and iterations of our swarm; half as many starts are polished.
+    landscape_points : int
+        Along each control input, at which the landscape of designs is drawn.
+    polishing_hours : int
+        In which the simulator itself is climbed, to see what the best attainable J is.
     """
 
     sobol_base_samples: int
@@ -100,6 +111,13 @@ class Profile:
     emulator_epochs: int
     severity_runs: int
     pof_calls: int
+    design_hours: int
+    refinement_runs: int
+    refinement_epochs: int
+    published_iterations: int
+    design_effort: int
+    landscape_points: int
+    polishing_hours: int
 
     @property
     def estimator_training(self) -> "Training":
@@ -116,6 +134,27 @@ class Profile:
 
         training = Training(epochs=self.shared_epochs, batch_size=256, learning_rate=3e-3)
         return Rounds(self.shared_rounds, self.shared_data_sets, training)
+
+    @property
+    def emulator_training(self) -> "Training":
+        """How the emulator of power is trained on control points from all over the cube."""
+        from flowcal.infer.training import Training
+
+        return Training(epochs=self.emulator_epochs, batch_size=512, learning_rate=6e-3)
+
+    @property
+    def refinement_training(self) -> "Training":
+        """How it is trained on about designs."""
+        from flowcal.infer.training import Training
+
+        return Training(epochs=self.refinement_epochs, batch_size=512, learning_rate=2e-3)
+
+    @property
+    def effort(self) -> "Effort":
+        """How designs are searched."""
+        from flowcal.decide.design import Effort
+
+        return Effort(self.design_effort, self.design_effort, starts=self.design_effort // 2)
 
 
 PROFILES = {
@@ -150,7 +189,14 @@ PROFILES = {
         emulator_runs=30_000,
         emulator_epochs=20,
         severity_runs=3_000,
-        pof_calls=20_000,
+        pof_calls=5_000,
+        design_hours=2_000,
+        refinement_runs=20_000,
+        refinement_epochs=8,
+        published_iterations=8,
+        design_effort=16,
+        landscape_points=15,
+        polishing_hours=2_000,
     ),
     "full": Profile(
         sobol_base_samples=2**14,
@@ -184,6 +230,13 @@ PROFILES = {
         emulator_epochs=40,
         severity_runs=10_000,
         pof_calls=20_000,
+        design_hours=10_000,
+        refinement_runs=60_000,
+        refinement_epochs=15,
+        published_iterations=50,
+        design_effort=32,
+        landscape_points=31,
+        polishing_hours=20_000,
     ),
 }
 

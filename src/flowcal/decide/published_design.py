@@ -10,14 +10,15 @@ References
    section 4.
 """
 
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowcal.challenge import ALEATORY, LOADS, OUTPUTS, POWERS, THRESHOLDS
 from flowcal.decide.surrogate import TimeStepSurrogate
-from flowcal.decide.swarm import Swarm, fly
+from flowcal.decide.swarm import fly
 from flowcal.errors import InputError
 from flowcal.infer.uncertainty import EpistemicSet
 
@@ -40,7 +41,7 @@ def published_design(
     iterations: int,
     random_seed: int,
     epsilon: float | None = None,
-) -> Swarm:
+) -> dict[str, Any]:
     """Solve one of the paper's problems 2.1, 2.2 and 2.3.
 
     Parameters
@@ -58,8 +59,8 @@ def published_design(
 
     Returns
     -------
-    Swarm
-        Its cost is minus J [MW], or the probability of failure where reliability is the goal.
+    dict
+        What `Swarm` has. The cost is minus J [MW], or the probability of failure where reliability is the goal.
     """
     if problem not in ("performance", "reliability", "epsilon") or (problem == "epsilon") != (epsilon is not None):
         raise InputError(
@@ -83,7 +84,7 @@ def published_design(
         power = by_x_e[..., POWER_COLUMNS].sum(axis=3).mean(axis=(1, 2)).min()
         return -power + PENALTY * max(0.0, pof - (1.0 if epsilon is None else epsilon))
 
-    return fly(cost, particles, iterations, random_seed)
+    return asdict(fly(cost, particles, iterations, random_seed))
 
 
 def _joined(x_a: Array, x_e: Array, x_c: Array) -> Array:

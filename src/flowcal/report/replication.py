@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from flowcal.artifacts import ArtifactError, code_digest, digest
 from flowcal.report.judging import TAIL, judge, judge_paper
+from flowcal.report.judging_designs import judge_designs
 from flowcal.study import Study, find_root
 
 __all__ = ["read_replication", "replicate", "summarise", "write_replication"]
@@ -19,7 +20,9 @@ PUBLISHED = Path("book", "published", "replication.json")
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1}
 
 
-def write_replication(systems: int, paper_systems: int, scheduler: str | None = None) -> dict[str, Any]:
+def write_replication(
+    systems: int, paper_systems: int, design_systems: int, scheduler: str | None = None
+) -> dict[str, Any]:
     """Judge as many systems with the budgets of the `full` profile, and publish verdicts and summary as JSON.
 
     The chapters 'aleatory' and 'shared' have to have been run at `full`, for their networks serve all systems.
@@ -30,6 +33,8 @@ def write_replication(systems: int, paper_systems: int, scheduler: str | None = 
         How many at least; those of an earlier call with the same code and settings are not judged again, and count.
     paper_systems : int
         On how many of them the paper's two steps are judged as well.
+    design_systems : int
+        For how many of them designs are made.
     scheduler : str, optional
         Address of a Dask scheduler.
 
@@ -55,15 +60,28 @@ def write_replication(systems: int, paper_systems: int, scheduler: str | None = 
     rows = replicate(_folder(judge, box | ours), range(systems), judge, scheduler, **box, **ours)
     first = range(min(systems, paper_systems))
     paper_rows = replicate(_folder(judge_paper, box | papers), first, judge_paper, scheduler, **box, **papers)
+    designs = ours | {
+        "size": budget.refinement_runs,
+        "training": budget.refinement_training,
+        "effort": budget.effort,
+    }
+    design_rows = replicate(
+        _folder(judge_designs, box | designs),
+        range(min(systems, design_systems)),
+        judge_designs,
+        scheduler,
+        **box,
+        **designs,
+    )
     summary = summarise(rows)
     (find_root() / PUBLISHED).write_text(
-        json.dumps({"summary": summary, "systems": rows, "paper": paper_rows}, indent=1) + "\n"
+        json.dumps({"summary": summary, "systems": rows, "paper": paper_rows, "designs": design_rows}, indent=1) + "\n"
     )
     return summary
 
 
 def read_replication() -> dict[str, Any]:
-    """What `write_replication` kept last: 'summary', 'systems' and 'paper', the verdicts on the paper's two steps."""
+    """What `write_replication` kept last: 'summary', 'systems', and verdicts on the 'paper' and on 'designs'."""
     path = find_root() / PUBLISHED
     if not path.is_file():
         raise ArtifactError(f"{PUBLISHED} is missing; run `flowcal score` first.")

@@ -1,6 +1,13 @@
 """The study's figures: one function each, from labelled data to a plotly figure."""
 
-from flowcal.report.figures.decide import emulated_power, interval_bounds, noise_survival, surrogate_hour
+from flowcal.report.figures.decide import (
+    design_front,
+    design_landscape,
+    emulated_power,
+    interval_bounds,
+    noise_survival,
+    surrogate_hour,
+)
 from flowcal.report.figures.infer import (
     calibration,
     distance_by_hours,
@@ -39,6 +46,8 @@ __all__ = [
     "closing_in",
     "contrasts_by_point",
     "control_points",
+    "design_front",
+    "design_landscape",
     "distance_by_hours",
     "emulated_power",
     "epistemic_pairs",

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom
 
-from flowcal.challenge import LOADS, OUTPUTS, TIME_STEPS
+from flowcal.challenge import CONTROL, LOADS, OUTPUTS, TIME_STEPS
 from flowcal.report.figures.style import (
     BLUE,
     GREY,
@@ -21,7 +21,7 @@ from flowcal.report.figures.style import (
     small,
 )
 
-__all__ = ["emulated_power", "interval_bounds", "noise_survival", "surrogate_hour"]
+__all__ = ["design_front", "design_landscape", "emulated_power", "interval_bounds", "noise_survival", "surrogate_hour"]
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "circle-open")
 
@@ -104,3 +104,78 @@ def emulated_power(simulated: ArrayLike, emulated: ArrayLike, levels: ArrayLike,
     figure.update_xaxes(title_text="level in the emulated distribution", row=1, col=2)
     figure.update_yaxes(title_text="hours", row=1, col=2)
     return figure.update_layout(height=380, showlegend=False, bargap=0.05)
+
+
+def design_landscape(
+    grid: ArrayLike,
+    heights: ArrayLike,
+    j: NDArray[np.float64],
+    log_pof: NDArray[np.float64],
+    marks: Mapping[str, tuple],
+) -> go.Figure:
+    """J [MW] and log10 of the probability of failure over X_c1 and X_c2, with a slider for X_c3.
+
+    Parameters
+    ----------
+    grid : array_like, shape (n,)
+        Along X_c1 and X_c2.
+    heights : array_like, shape (k,)
+        Values of X_c3.
+    j, log_pof : ndarray, shape (k, n, n)
+        By X_c3, X_c1 and X_c2.
+    marks : mapping of str to tuple
+        Control points by name, shown where they lie in X_c1 and X_c2.
+    """
+    figure = panels(1, 2, horizontal_spacing=0.2)
+    first = int(np.argmax(j.max(axis=(1, 2))))
+    titles = ("J [MW]", "log<sub>10</sub> pof [–]")
+    for column, (values, scale, title) in enumerate(
+        zip((j, log_pof), ("Viridis", "Cividis_r"), titles, strict=True), 1
+    ):
+        ends = {"start": float(np.floor(values.min())), "end": float(np.ceil(values.max()))}
+        contours = ends | {"size": (ends["end"] - ends["start"]) / 14}
+        for number, values_there in enumerate(values):
+            surface = go.Contour(
+                x=small(grid),
+                y=small(grid),
+                z=small(values_there.T),
+                colorscale=scale,
+                contours=contours,
+                line_width=0.5,
+                visible=number == first,
+                colorbar={"title": title, "x": (0.4, 1.0)[column - 1], "thickness": 12},
+            )
+            figure.add_trace(surface, row=1, col=column)
+    surfaces = len(figure.data)
+    for (name, x_c), symbol in zip(marks.items(), SYMBOLS, strict=False):
+        dot = {"symbol": symbol, "size": 11, "color": RED, "line": {"color": "white", "width": 1.5}}
+        for column in (1, 2):
+            mark = go.Scatter(x=[x_c[0]], y=[x_c[1]], mode="markers", marker=dot, name=f"{name}, X_c3 = {x_c[2]:.2f}")
+            figure.add_trace(mark, row=1, col=column)
+    steps = [
+        {
+            "label": f"{height:.2f}",
+            "method": "restyle",
+            "args": [{"visible": [n == number for n in range(len(j))] * 2}, list(range(surfaces))],
+        }
+        for number, height in enumerate(heights)
+    ]
+    slider = {"active": first, "currentvalue": {"prefix": "X_c3 = "}, "pad": {"t": 45}, "steps": steps}
+    figure.update_xaxes(title_text=CONTROL[0], range=[0, 1]).update_yaxes(title_text=CONTROL[1], range=[0, 1])
+    return legend_once(figure).update_layout(height=520, sliders=[slider], legend_y=1.05)
+
+
+def design_front(
+    fronts: Mapping[str, NDArray[np.float64]], points: Mapping[str, tuple[float, float]], least_pof: float = 1e-9
+) -> go.Figure:
+    """What performance costs in reliability: fronts, (n, 2) of pof and J [MW] by name, and single designs by name."""
+    figure = panels(1, 1)
+    for (name, front), color, dash in zip(fronts.items(), PALETTE, ("solid", "dash", "dot"), strict=False):
+        line = {"color": color, "dash": dash, "width": 2}
+        figure.add_scatter(x=small(front[:, 0]), y=small(front[:, 1]), mode="lines+markers", line=line, name=name)
+    for (name, (pof, j)), symbol in zip(points.items(), SYMBOLS * 3, strict=False):
+        dot = {"color": GREY, "symbol": symbol, "size": 10, "line": {"color": "white", "width": 1}}
+        figure.add_scatter(x=[max(pof, least_pof)], y=[j], mode="markers", marker=dot, name=name)
+    figure.update_xaxes(type="log", title_text="probability of failure [–]", exponentformat="power")
+    figure.update_yaxes(title_text="J [MW]")
+    return figure.update_layout(height=480)

@@ -1,0 +1,512 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Optimal designs
+#
+# *Which control point is best, if nature chooses the wind and $X_e$ is the worst that the observations leave?* The paper's designs
+# come from a swarm on its surrogate {cite:p}`wang2025`. They are rebuilt here first. Then come ours, for UM1, UM2 and the truth, with
+# probabilities of failure down to one in a hundred million; and every published design is judged by the truth.
+
+# %% tags=["parameters", "remove-input"]
+profile = "quick"
+simulator = "windfarm"
+observations = "embedded"
+scheduler = None
+
+# %% tags=["hide-input"]
+import numpy as np
+from flowcal.challenge import BASELINE, PUBLISHED
+from flowcal.decide.aleatory_plane import AleatoryPlane
+from flowcal.decide.design import DesignError, find_design
+from flowcal.decide.performance import tabulate_performance
+from flowcal.decide.power_emulator import PowerEmulator, train_power_emulator
+from flowcal.decide.problems import (
+    PROBLEMS,
+    FailureLevels,
+    optimal_designs,
+    refine_emulator,
+    required_level,
+)
+from flowcal.decide.published_design import published_design
+from flowcal.decide.reliability import failure_curves, sampled_pof
+from flowcal.decide.severity import measure_severity
+from flowcal.decide.surrogate import TimeStepSurrogate
+from flowcal.decide.verification import compare_performance, polish_design
+from flowcal.report import figures, scoring
+from flowcal.report.inferred_models import (
+    inferred_models,
+    inferred_replicates,
+)
+from flowcal.report.tables import markdown_table
+from flowcal.study import Study
+from IPython.display import Markdown
+
+study = Study("designs", profile, simulator, observations, scheduler)
+budget = study.profile
+box = {"simulator": study.simulator, "runner": study.runner}
+models = {
+    **inferred_models(study),
+    "truth": scoring.true_uncertainty_model(),
+}
+replicates = {
+    **inferred_replicates(study, budget.population_replicates, random_seed=1),
+    "truth": [],
+}
+
+# %% [markdown]
+# ## Three problems
+#
+# With the expected power
+#
+# $$
+# J(X_e, X_c) = \mathbb{E}_{X_a, s}\Big[\tfrac{1}{60} \sum_t (y_1 + y_2 + y_3)\Big]
+# $$ (eq-performance)
+#
+# and $\text{pof}(X_e, X_c)$, the probability that the peak of any load exceeds its threshold, the challenge asks
+# {cite:p}`agrell2025` for the design with the largest guaranteed performance, $\max_{X_c} \min_{X_e \in E} J$ (2.1); the most reliable
+# one, $\min_{X_c} \max_{X_e \in E} \text{pof}$ (2.2); and the one with the largest guaranteed performance among those whose largest pof
+# is at most $\epsilon$ (2.3), with $10^{-3}$ and $10^{-4}$ in the paper, $10^{-3}$ and $10^{-6}$ in the organisers' form.
+#
+# The paper words 2.3 as solving 2.1 "in the output space $I_2$". $I_2$ holds the loads, and loads are not to be maximised: its
+# objective is taken as that of 2.1, as the organisers define it, and $I_2$ as where the constraint lives.
+#
+# ## As published
+#
+# A swarm of twenty tries control points on the sixty networks of the last chapter. For each it takes ten $X_e$ from UM1's $E$ and a
+# hundred $X_a$ for each, uniform on $[0, 1]$ as section 4.1 has it, the same for all control points; $J$ is the least of ten means,
+# pof the largest of ten shares. pyswarms knows no constraints, so a pof above $\epsilon$ costs
+# $10^4$ MW for a unit of it. How many draws, particles and iterations the paper took is not published; ours: {glue:text}`iterations` iterations.
+
+# %%
+surrogate = TimeStepSurrogate.from_weights(
+    study.read("surrogate", "time_steps")
+)
+as_published = {
+    name: study.keep(
+        f"published_{number}",
+        published_design,
+        surrogate=surrogate,
+        e=models["UM1"].e,
+        problem=name.split()[0],
+        epistemic_draws=10,
+        aleatory_draws=100,
+        particles=20,
+        iterations=budget.published_iterations,
+        random_seed=1,
+        epsilon=problem.epsilon,
+    )
+    for number, (name, problem) in enumerate(PROBLEMS.items())
+    if problem.epsilon != 1e-6
+}
+
+# %% [markdown]
+# ## Ours
+#
+# The emulator of the last chapter gives $J$, severity gives pof; neither has noise, so a search can climb them. The worst $X_e$ is
+# searched over $E$ as in *Prediction intervals*; the value that is worst for the best design so far joins the few that the next
+# search guards against, until none is worse. A swarm starts the search, and SLSQP polishes its best and points spread over
+# the cube, none of which knows a published design. The emulator is trained on with runs about all optima so found, and the search
+# repeated. A constraint has to hold at an *upper credible bound*: the failure level that it needs is the 95 % quantile over $f_a$ and
+# its replicates. What the tables show in the end is simulated: fresh hours at the worst $X_e$, with the emulator as a control
+# variate for $J$ and importance sampling for pof.
+
+# %%
+severity = measure_severity(
+    x_e=[0.5] * 3,
+    x_c=[0.5] * 3,
+    runs=budget.severity_runs,
+    rng=np.random.default_rng(2),
+    **box,
+)
+everywhere = {"UM2": study.read("surrogate", "power")} | {
+    name: study.keep(
+        f"power_{name.lower()}",
+        train_power_emulator,
+        model=models[name],
+        size=budget.emulator_runs,
+        training=budget.emulator_training,
+        trainer=study.trainer,
+        **box,
+    )
+    for name in ("UM1", "truth")
+}
+refined, results = {}, {}
+for name, model in models.items():
+    key = name.lower()
+    refined[name] = study.keep(
+        f"refined_{key}",
+        refine_emulator,
+        model=model,
+        emulator=everywhere[name],
+        severity=severity,
+        effort=budget.effort,
+        size=budget.refinement_runs,
+        training=budget.refinement_training,
+        trainer=study.trainer,
+        **box,
+    )
+    results[name] = study.keep(
+        f"designs_{key}",
+        optimal_designs,
+        model=model,
+        replicates=replicates[name],
+        emulator=refined[name],
+        severity=severity,
+        effort=budget.effort,
+        hours=budget.design_hours,
+        pof_calls=budget.pof_calls,
+        random_seed=3,
+        **box,
+    )
+designs = {name: result["designs"] for name, result in results.items()}
+
+# %% [markdown]
+# ## The landscape
+#
+# Both quantities under UM2, at a point of its $E$. The box is symmetric enough to leave four optima of $J$, two pairs that mirror each
+# other.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+emulator = PowerEmulator.from_weights(everywhere["UM2"])
+(performance,) = tabulate_performance(
+    emulator, [models["UM2"].f_a], models["UM2"].e
+)
+(curve,) = failure_curves([models["UM2"].f_a], severity)
+levels = FailureLevels(**box)
+grid, heights = np.linspace(0, 1, budget.landscape_points), np.linspace(0, 1, 9)
+x_c = np.stack(np.meshgrid(heights, grid, grid, indexing="ij"), -1).reshape(
+    -1, 3
+)[:, [1, 2, 0]]
+x_e = np.tile(designs["UM2"]["reliability"]["worst_for_level"], (len(x_c), 1))
+shape = (len(heights), len(grid), len(grid))
+j = performance(x_e, x_c).reshape(shape)
+pof = curve(levels(x_e, x_c).min(axis=1)).reshape(shape)
+marks = {
+    f"{name}, optimum {number}": basin["x_c"]
+    for name, most in (("performance", 4), ("reliability", 1))
+    for number, basin in enumerate(
+        designs["UM2"][name]["basins"][:most], start=1
+    )
+}
+figures.present(
+    figures.design_landscape(
+        grid, heights, j, np.log10(np.maximum(pof, 1e-9)), marks
+    ),
+    caption="Expected power and the logarithm of the probability of failure over the first two control inputs; the slider moves the "
+    "third. Marks are optima of J and the most reliable design, each drawn at every height. Where power is large, failures are rare as well, but "
+    "the rarest lie elsewhere.",
+    alt="Two contour maps side by side with a slider beneath; four marks about the middle of the left one's bright areas.",
+)
+
+# %% [markdown]
+# ## Table 4, side by side
+#
+# Guaranteed $J$ and largest pof over $E$, each as its own model sees it, with two standard errors; in brackets what the replicates of
+# $f_a$ make of them, 5 to 95 %. UM1 comes from a thousand hours of which each weighs one in a thousand: below that it can say nothing,
+# and an $\epsilon$ below it is refused. Where no failure weighs enough, a bound is given, never 0.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+
+
+def point(x_c):
+    """A control point as text."""
+    return "[" + ", ".join(f"{value:.3f}" for value in x_c) + "]"
+
+
+def seen_j(design):
+    """J as simulated, with the range over f_a, as text."""
+    low, high = design["j_over_f_a"]
+    return "{:.3f} ± {:.3f}".format(*np.array(design["j"]) * [1, 2]) + (
+        f" [{low:.3f}, {high:.3f}]" if high > low else ""
+    )
+
+
+def seen_pof(design, resolution):
+    """The system's pof as simulated, with the range over f_a, as text; a bound below the resolution of f_a."""
+    pof, error, upper = (
+        design["pof"][key][-1] for key in ("pof", "standard_error", "upper")
+    )
+    if pof < resolution:
+        return f"below {3 * resolution:.0e}"
+    if pof == 0:
+        return f"below {upper:.1e}"
+    low, high = design["pof_over_f_a"]
+    return f"{pof:.1e} ± {2 * error:.0e}" + (
+        f" [{low:.1e}, {high:.1e}]" if high > low else ""
+    )
+
+
+rows = [
+    (
+        name,
+        "as published, rebuilt",
+        point(swarm["x_c"]),
+        f"{-swarm['cost']:.3f}" if name != "reliability" else "",
+        f"{swarm['cost']:.3f}, a share of 100" if name == "reliability" else "",
+    )
+    for name, swarm in as_published.items()
+] + [
+    (
+        name,
+        team,
+        point(entry.designs[name].x_c),
+        entry.designs[name].j or "",
+        "" if entry.designs[name].pof is None else entry.designs[name].pof,
+    )
+    for team, entry in PUBLISHED.items()
+    for name in PROBLEMS
+    if name in entry.designs
+]
+for name, by_problem in designs.items():
+    rows += [
+        (problem, name, "", "", "refused")
+        if "refused" in design
+        else (
+            problem,
+            name,
+            point(design["x_c"]),
+            seen_j(design),
+            seen_pof(design, models[name].f_a.resolution),
+        )
+        for problem, design in by_problem.items()
+    ]
+order = list(PROBLEMS)
+Markdown(
+    markdown_table(
+        ["problem", "by", "$X_c$", "$J$ [MW]", "pof"],
+        sorted(rows, key=lambda row: order.index(row[0])),
+    )
+)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(
+    "\n\n".join(
+        f"UM1, {problem}: *{design['refused']}*"
+        for problem, design in designs["UM1"].items()
+        if "refused" in design
+    )
+)
+
+# %%
+study.claim(
+    "UM1 refuses the epsilons below one in a thousand, and only these",
+    [
+        problem
+        for problem, design in designs["UM1"].items()
+        if "refused" in design
+    ]
+    == ["epsilon 1e-4", "epsilon 1e-6"],
+)
+study.claim(
+    "UM2 and the truth answer all five problems",
+    not any(
+        "refused" in design
+        for name in ("UM2", "truth")
+        for design in designs[name].values()
+    ),
+)
+study.claim(
+    "the most reliable design is the same under all models: no f_a has a part in it",
+    all(
+        np.allclose(
+            designs[name]["reliability"]["x_c"],
+            designs["truth"]["reliability"]["x_c"],
+            atol=0.02,
+        )
+        for name in ("UM2", "truth")
+    ),
+)
+
+# %% [markdown]
+# The most reliable design is a matter of $X_e$ alone. All peaks of an hour are decided by its severity, whose
+# distribution $f_a$ and the seed give; the control point decides only at which severity a load reaches its threshold. Whatever $f_a$,
+# the best one can do is to put that level as high as it goes.
+#
+# ## Judged by the truth
+#
+# Every design, published or ours, at the true $X_e^*$ and $f_a$: $J$ in hours that all designs share, so that differences are known much
+# better than values, and pof by importance sampling.
+
+# %%
+truth = models["truth"]
+true_x_e = truth.e.bounding_box[0]
+plane = AleatoryPlane(truth.f_a)
+tried = (
+    {"baseline": BASELINE}
+    | {
+        f"{team}, {name}": design.x_c
+        for team, entry in PUBLISHED.items()
+        for name, design in entry.designs.items()
+    }
+    | {f"rebuilt, {name}": swarm["x_c"] for name, swarm in as_published.items()}
+    | {
+        f"{name}, {problem}": design["x_c"]
+        for name, by_problem in designs.items()
+        for problem, design in by_problem.items()
+        if "refused" not in design
+    }
+)
+best = designs["truth"]["performance"]["x_c"]
+compared = compare_performance(
+    truth.f_a,
+    x_e=true_x_e,
+    designs=[best, *tried.values()],
+    hours=budget.pof_calls,
+    random_seed=4,
+    **box,
+).isel(design=slice(1, None))
+true_pof = {
+    name: sampled_pof(
+        plane,
+        x_e=true_x_e,
+        x_c=x_c,
+        calls=budget.pof_calls,
+        random_seed=5,
+        **box,
+    ).sel(failure="system")
+    for name, x_c in tried.items()
+}
+shortfall = dict(
+    zip(tried, -compared.difference.values / compared.j.values, strict=True)
+)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(
+    markdown_table(
+        [
+            "design",
+            "$X_c$",
+            "$J$ [MW]",
+            "below the truth's best [%]",
+            "pof",
+        ],
+        [
+            (
+                name,
+                point(x_c),
+                f"{row.j.item():.3f}",
+                "{:.3f} ± {:.3f}".format(
+                    *100
+                    * np.array([-row.difference, 2 * row.standard_error])
+                    / row.j.item()
+                ),
+                f"{true_pof[name].pof.item():.2e} ± {2 * true_pof[name].standard_error.item():.0e}"
+                if true_pof[name].pof > 0
+                else f"below {true_pof[name].upper.item():.1e}",
+            )
+            for (name, x_c), (_, row) in zip(
+                tried.items(),
+                compared.groupby("design", squeeze=False),
+                strict=True,
+            )
+        ],
+    )
+)
+
+# %% [markdown]
+# How good is the best? The simulator itself is climbed from each optimum of $J$ that the truth's search found, by COBYQA in hours of
+# its own, and what that gains is measured in fresh ones.
+
+# %%
+optima = [
+    basin["x_c"] for basin in designs["truth"]["performance"]["basins"][:4]
+]
+climbed = [
+    polish_design(
+        truth.f_a,
+        x_e=true_x_e,
+        x_c=x_c,
+        hours=budget.polishing_hours,
+        random_seed=6,
+        **box,
+    )
+    for x_c in optima
+]
+found = compare_performance(
+    truth.f_a,
+    x_e=true_x_e,
+    designs=[*optima, *climbed],
+    hours=10 * budget.polishing_hours,
+    random_seed=7,
+    **box,
+)
+gained = (found.difference.max() / found.j[0]).item()
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(
+    markdown_table(
+        [
+            "optimum of $J$ under the truth",
+            "$J$ [MW]",
+            "less the first's [MW]",
+            "climbed to",
+            "less the first's [MW]",
+        ],
+        [
+            (
+                point(x_c),
+                f"{found.j[place].item():.4f}",
+                f"{found.difference[place].item():+.4f} ± {2 * found.standard_error[place].item():.4f}",
+                point(climbed[place]),
+                f"{found.difference[place + len(optima)].item():+.4f} ± {2 * found.standard_error[place + len(optima)].item():.4f}",
+            )
+            for place, x_c in enumerate(optima)
+        ],
+    )
+)
+
+# %% [markdown]
+# ## What reliability costs
+#
+# The problem with a constraint, solved for a range of $\epsilon$.
+
+# %%
+EPSILONS = np.logspace(-3.5, -7, 6)
+
+
+def front(name):
+    """Pof and J of designs for a range of epsilon, as a model sees them, (n, 2)."""
+    model = models[name]
+    f_as = [model.f_a, *replicates[name]]
+    emulator = PowerEmulator.from_weights(refined[name])
+    (performance,) = tabulate_performance(emulator, f_as[:1], model.e)
+    curves = failure_curves(f_as, severity)
+    points = []
+    for epsilon in EPSILONS:
+        try:
+            design = find_design(
+                performance,
+                levels,
+                model.e,
+                budget.effort,
+                required_level(curves, epsilon),
+            )
+        except DesignError:
+            break
+        points.append((curves[0](design.level[0]), design.performance[0]))
+    return np.array(points)
+
+
+fronts = {name: front(name) for name in ("UM2", "truth")}
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+j_of = dict(zip(tried, compared.j.values, strict=True))
+figures.present(
+    figures.design_front(
+        fronts,
+        {
+            name: (true_pof[name].pof.item(), j_of[name])
+            for name in tried
+            if not name.startswith(("UM", "truth"))
+        },
+    ),
+    caption="Expected power against the probability of failure: fronts as UM2 and the truth see them, where UM2 keeps epsilon at its "
+    "credible bound and so stays to the left; and designs that others published, under the truth.",
+    alt="Two falling curves close together and a cluster of marks near their upper end on the right.",
+)

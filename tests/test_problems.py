@@ -1,0 +1,108 @@
+"""All design problems for one model: what is refused, what is credible, what it costs."""
+
+import numpy as np
+import pytest
+
+from flowcal.decide.design import Effort
+from flowcal.decide.power_emulator import PowerEmulator, power_runs, train_power_emulator
+from flowcal.decide.problems import PROBLEMS, optimal_designs, refine_emulator, required_level
+from flowcal.decide.reliability import ResolutionError, failure_curves
+from flowcal.decide.severity import measure_severity
+from flowcal.decide.worst_case import Search
+from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
+from flowcal.infer.training import Trainer, Training
+from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.simulate.windfarm import WindFarm
+
+X_E = (0.3, 0.6, 0.4)
+EFFORT = Effort(particles=10, iterations=10, starts=4, search=Search(screened=4, starts=1, tolerance=0.1))
+TRAINING = Training(epochs=4, batch_size=256, learning_rate=5e-3)
+BUDGET = {"effort": EFFORT, "hours": 200, "pof_calls": 1500, "random_seed": 1}
+
+
+def winds(scale):
+    """An f_a, rougher with a larger scale."""
+    marginals = Marginal("Weibull", (0.88, scale)), Marginal("Weibull", (0.59, -1.55))
+    return FamilyDistribution((Cluster(1.0, marginals),))
+
+
+@pytest.fixture(scope="module")
+def severity():
+    return measure_severity(WindFarm(), X_E, [0.5] * 3, 2000, np.random.default_rng(1))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return UncertaintyModel(winds(-1.26), EpistemicBox(X_E, X_E))
+
+
+@pytest.fixture(scope="module")
+def emulator(model):
+    return train_power_emulator(WindFarm(), model, 4000, TRAINING, trainer=Trainer("cpu"))
+
+
+@pytest.fixture(scope="module")
+def found(model, emulator, severity):
+    return optimal_designs(WindFarm(), model, [winds(-1.3), winds(-1.1)], emulator, severity, **BUDGET)
+
+
+def test_every_problem_is_solved_and_verified(found):
+    assert set(found["designs"]) == set(PROBLEMS)
+    for design in found["designs"].values():
+        value, error = design["j"]
+        assert abs(value - design["performance"][0]) < 4 * error + 0.1
+        assert 0 <= min(design["x_c"]) <= max(design["x_c"]) <= 1
+        assert design["pof"]["upper"][-1] >= design["pof"]["pof"][-1]
+    most_reliable = found["designs"]["reliability"]["level"][0]
+    assert all(design["level"][0] <= most_reliable + 1e-3 for design in found["designs"].values())
+
+
+def test_constraints_hold_at_the_rougher_replicate_too(found, severity):
+    (rough,) = failure_curves([winds(-1.1)], severity)
+    for name in ("epsilon 1e-3", "epsilon 1e-4"):
+        design = found["designs"][name]
+        assert rough(design["level"][0]) < 1.3 * PROBLEMS[name].epsilon
+        assert design["pof_over_f_a"][1] > design["pof_integral"][-1]
+
+
+def test_calls_are_counted(found):
+    assert found["calls"]["verification"] == len(PROBLEMS) * (BUDGET["hours"] + BUDGET["pof_calls"])
+    assert 1000 < found["calls"]["search"] < 100_000
+
+
+def test_the_credible_level_lies_among_the_upper_ones(severity):
+    curves = failure_curves([winds(scale) for scale in np.linspace(-1.4, -1.1, 21)], severity)
+    levels = [curve.level_of(1e-4) for curve in curves]
+    assert np.sort(levels)[-3] <= required_level(curves, 1e-4) <= max(levels)
+
+
+def test_what_a_heap_of_draws_cannot_resolve_is_refused(model, emulator, severity):
+    draws = model.f_a.sample(500, np.random.default_rng(1))
+    pooled = UncertaintyModel(PooledDraws(draws, 500), model.e)
+    found = optimal_designs(WindFarm(), pooled, [], emulator, severity, **BUDGET)["designs"]
+    assert all("resolves none below 0.002" in found[name]["refused"] for name in PROBLEMS if "epsilon" in name)
+    assert found["reliability"]["pof_over_e"] == [0.006, 0.006]
+    with pytest.raises(ResolutionError):
+        required_level(failure_curves([pooled.f_a], severity), 1e-3)
+
+
+def test_an_epsilon_out_of_reach_is_refused_and_the_rest_is_kept(emulator, severity, model):
+    storm = UncertaintyModel(winds(-0.3), model.e)
+    found = optimal_designs(WindFarm(), storm, [], emulator, severity, **BUDGET)["designs"]
+    assert "falls short" in found["epsilon 1e-6"]["refused"]
+    assert "refused" not in found["reliability"]
+
+
+def test_mass_at_the_bounds_does_no_harm(emulator, severity, model):
+    edges = FamilyDistribution((Cluster(1.0, (Marginal("beta", (-1.5, -1.5)), Marginal("beta", (-1.0, -1.0)))),))
+    found = optimal_designs(WindFarm(), UncertaintyModel(edges, model.e), [], emulator, severity, **BUDGET)["designs"]
+    assert found["performance"]["pof"]["pof"][-1] > 0.01
+
+
+def test_refinement_is_about_the_designs(model, emulator, severity):
+    refined = refine_emulator(WindFarm(), model, emulator, severity, EFFORT, 3000, TRAINING, trainer=Trainer("cpu"))
+    before, after = PowerEmulator.from_weights(emulator), PowerEmulator.from_weights(refined)
+    assert after.limit == pytest.approx(before.limit.item(), rel=0.01)
+    fresh = power_runs(WindFarm(), model, 4000, 5, near=[(0.12, 0.83, 0.64), (0.68, 0.37, 0.65)])
+    errors = [np.square(network.expected(fresh.x.values) - fresh.power.values).mean() for network in (before, after)]
+    assert errors[1] < errors[0]
