@@ -37,6 +37,7 @@ ROUNDS = 6  # most values of X_e that are added
 SLACK = 1e-4  # by which a worst case may be worse than what the programme knew
 SAME_BASIN = 0.03  # distance below which two polished designs are one
 INFEASIBLE = 1e-5  # shortfall of a level that still counts as reached
+STEP = 1e-6  # of differences that stand for derivatives
 PENALTY = 100.0  # of the swarm, for a unit of level short of what is required
 LARGEST_LEVEL = 10.0  # stands for a level that is never reached
 
@@ -203,14 +204,23 @@ class _Programme:
     def polish(self, scenarios: Array, start: Array) -> Array:
         """The local optimum that SLSQP [3]_ reaches from a start, by lifting a floor under all scenarios."""
 
-        def margins(point: Array) -> Array:
-            each = np.tile(np.clip(point[:-1], *BOUNDS), (len(scenarios), 1))
-            if self.reliability:
-                return self.limits(scenarios, each).ravel() - point[-1]
-            floor = self.performance(scenarios, each) - point[-1]
-            if self.required_level is None:
-                return floor
-            return np.concatenate([floor, self.limits(scenarios, each).ravel() - self.required_level])
+        def margins(points: Array) -> Array:
+            """What each of (n, 4) points, control inputs and floor, leaves of its constraints, (n, k)."""
+            x_c, floor = np.clip(points[:, :-1], *BOUNDS), points[:, -1:]
+            x_e, each = np.tile(scenarios, (len(x_c), 1)), np.repeat(x_c, len(scenarios), axis=0)
+            performance = limits = np.empty((len(x_c), 0))
+            if self.reliability or self.required_level is not None:
+                least = floor if self.reliability else self.required_level
+                limits = self.limits(x_e, each).reshape(len(x_c), -1) - least
+            if not self.reliability:
+                performance = self.performance(x_e, each).reshape(len(x_c), -1) - floor
+            return np.hstack([performance, limits])
+
+        def slopes(point: Array) -> Array:
+            """Their derivatives (k, 4) at a point, by differences that are computed together."""
+            steps = np.diag(np.where(point + STEP > BOUNDS[1], -STEP, STEP))
+            values = margins(np.vstack([point, point + steps]))
+            return ((values[1:] - values[0]) / steps.diagonal()[:, None]).T
 
         result = minimize(
             lambda point: -point[-1],
@@ -218,8 +228,8 @@ class _Programme:
             jac=lambda point: np.append(np.zeros(len(start)), -1.0),
             method="SLSQP",
             bounds=[*[BOUNDS] * len(start), (None, None)],
-            constraints={"type": "ineq", "fun": margins},
-            options={"maxiter": 100, "ftol": 1e-9, "eps": 1e-6},
+            constraints={"type": "ineq", "fun": lambda point: margins(point[None])[0], "jac": slopes},
+            options={"maxiter": 100, "ftol": 1e-9},
         )
         return np.clip(result.x[:-1], *BOUNDS)
 

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from flowcal.decide.aleatory_plane import AleatoryPlane
@@ -129,7 +130,7 @@ def refine_emulator(
     severity : Severity
     effort : Effort
     size : int
-        Simulations, about the local optima of all problems.
+        Simulations, half of them about the local optima of all problems, half all over the cube of X_c.
     training : Training
     runner : Runner, optional
     trainer : Trainer, optional
@@ -139,8 +140,12 @@ def refine_emulator(
     curves = failure_curves([model.f_a], severity)
     found = _solve(performance, FailureLevels(simulator, runner), curves, model.e, effort)
     near = [basin.x_c for design in found.values() if isinstance(design, Design) for basin in design.basins]
-    runs = power_runs(simulator, model, size, training.random_seed, np.unique(near, axis=0), REACH, runner)
-    return network.fit(runs, training, trainer).to_weights()
+    seeds = training.random_seed, training.random_seed + 1
+    runs = [
+        power_runs(simulator, model, size // 2, seed, about, REACH, runner)
+        for seed, about in zip(seeds, (np.unique(near, axis=0), None), strict=True)
+    ]
+    return network.fit(xr.concat(runs, "sample"), training, trainer).to_weights()
 
 
 def optimal_designs(
