@@ -37,6 +37,7 @@ score: setup           ## hold published results and both methods against known 
 	$(BIN)/flowcal score
 
 bench: setup           ## measure the ratios that the documentation quotes
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) openturns==1.27.post1
 	$(BIN)/python -m pytest tests/benchmarks -s
 
 lint: setup            ## check style, and that pins and pairs of notebooks are in step

@@ -344,7 +344,7 @@ study.claim(
 # takes that out: a distribution is judged by how likely it makes *all hours*, each hour's likelihood being what the estimator
 # says of it. Named families are fitted so and compared by Akaike's criterion (AIC): five for each marginal, truncated to $[0, 1]$,
 # and pairs of those that come close; for the best pair four copulas {cite:p}`joe2014` beside independence; and, from fifty hours
-# up, two clusters, independent within, and one more as long as that wins. A weak prior keeps single hours from being taken for
+# up, two clusters, independent within, and one more as long as each betters the one before. A weak prior keeps single hours from being taken for
 # certainties. The uncertainty comes from replicates {cite:p}`newton2021`: hours get random weights, the prior another centre,
 # $X_e$ another value of $E$, and the form is drawn among all that were tried by its Akaike weight {cite:p}`burnham2004`,
 # $e^{-\mathrm{AIC}/2}$ for hours so weighted.

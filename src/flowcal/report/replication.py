@@ -11,7 +11,7 @@ from tqdm import tqdm
 from flowcal.artifacts import ArtifactError, code_digest, digest
 from flowcal.report.judging import TAIL, judge, judge_paper
 from flowcal.report.judging_designs import judge_designs
-from flowcal.study import Study, find_root
+from flowcal.study import PROFILES, Study, find_root
 
 __all__ = ["read_replication", "replicate", "summarise", "write_replication"]
 
@@ -23,7 +23,7 @@ WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1}
 def write_replication(
     systems: int, paper_systems: int, design_systems: int, scheduler: str | None = None
 ) -> dict[str, Any]:
-    """Judge as many systems with the budgets of the `full` profile, and publish verdicts and summary as JSON.
+    """Judge as many systems, inferred with the budgets of the `full` profile, and publish verdicts and summary as JSON.
 
     The chapters 'aleatory' and 'shared' have to have been run at `full`, for their networks serve all systems.
 
@@ -34,7 +34,7 @@ def write_replication(
     paper_systems : int
         On how many of them the paper's two steps are judged as well.
     design_systems : int
-        For how many of them designs are made.
+        For how many of them designs are made, with the `quick` profile's effort.
     scheduler : str, optional
         Address of a Dask scheduler.
 
@@ -60,10 +60,11 @@ def write_replication(
     rows = replicate(_folder(judge, box | ours), range(systems), judge, scheduler, **box, **ours)
     first = range(min(systems, paper_systems))
     paper_rows = replicate(_folder(judge_paper, box | papers), first, judge_paper, scheduler, **box, **papers)
+    modest = PROFILES["quick"]
     designs = ours | {
-        "size": budget.refinement_runs,
-        "training": budget.refinement_training,
-        "effort": budget.effort,
+        "size": modest.emulator_runs,
+        "training": modest.emulator_training,
+        "effort": modest.effort,
     }
     design_rows = replicate(
         _folder(judge_designs, box | designs),
