@@ -11,7 +11,7 @@ from flowcal.infer.shared import Rounds
 from flowcal.infer.training import Training
 from flowcal.infer.updating import ALEATORY_FLOW, TRAINING, aleatory_runs
 from flowcal.report.judging import judge, judge_paper
-from flowcal.report.replication import replicate, summarise
+from flowcal.report.replication import replicate, summarise, take_up
 from flowcal.report.synthetic import SHAPES, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
 
@@ -67,6 +67,11 @@ def test_what_is_there_is_not_judged_again(tmp_path):
     rows = replicate(tmp_path, [0, 1], count, factor=2)
     assert rows == [{"number": 0, "value": 0}, {"number": 1, "value": 2}]
     assert replicate(tmp_path, [2], count, factor=5) == [*rows, {"number": 2, "value": 10}]
+
+
+def test_published_verdicts_are_taken_up(tmp_path):
+    take_up(tmp_path / "kept", [{"number": 0, "value": 7}])
+    assert replicate(tmp_path / "kept", [0], count, factor=2) == [{"number": 0, "value": 7}]
 
 
 def test_the_papers_two_steps_are_judged_alike(judged):

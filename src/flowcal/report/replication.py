@@ -13,7 +13,7 @@ from flowcal.report.judging import TAIL, judge, judge_paper
 from flowcal.report.judging_designs import judge_designs
 from flowcal.study import PROFILES, Study, find_root
 
-__all__ = ["read_replication", "replicate", "summarise", "write_replication"]
+__all__ = ["read_replication", "replicate", "summarise", "take_up", "write_replication"]
 
 PUBLISHED = Path("book", "published", "replication.json")
 # In place of Dask's, whose MALLOC_TRIM_THRESHOLD_ slows the fits of f_a 2.7 times.
@@ -30,7 +30,8 @@ def write_replication(
     Parameters
     ----------
     systems : int
-        How many at least; those of an earlier call with the same code and settings are not judged again, and count.
+        How many at least; those of an earlier call with the same code and settings, or published ones, are not judged
+        again, and count.
     paper_systems : int
         On how many of them the paper's two steps are judged as well.
     design_systems : int
@@ -51,38 +52,37 @@ def write_replication(
         "draws": budget.population_draws,
         "replicates": budget.population_replicates,
     }
+    modest = PROFILES["quick"]
     papers = {
         "weights": study.read("aleatory", "flow_fixed"),
         "runs": budget.epistemic_runs,
         "epochs": budget.epistemic_epochs,
         "held_out": budget.validation_hours,
     }
-    rows = replicate(_folder(judge, box | ours), range(systems), judge, scheduler, **box, **ours)
-    first = range(min(systems, paper_systems))
-    paper_rows = replicate(_folder(judge_paper, box | papers), first, judge_paper, scheduler, **box, **papers)
-    modest = PROFILES["quick"]
     designs = ours | {
         "size": modest.emulator_runs,
         "training": modest.emulator_training,
         "effort": modest.effort,
     }
-    design_rows = replicate(
-        _folder(judge_designs, box | designs),
-        range(min(systems, design_systems)),
-        judge_designs,
-        scheduler,
-        **box,
-        **designs,
-    )
-    summary = summarise(rows)
-    (find_root() / PUBLISHED).write_text(
-        json.dumps({"summary": summary, "systems": rows, "paper": paper_rows, "designs": design_rows}, indent=1) + "\n"
-    )
+    published = read_replication() if (find_root() / PUBLISHED).is_file() else {}
+    rows, recipes = {}, {}
+    for name, function, count, settings in (
+        ("systems", judge, systems, box | ours),
+        ("paper", judge_paper, paper_systems, box | papers),
+        ("designs", judge_designs, design_systems, box | designs),
+    ):
+        folder = _folder(function, settings)
+        recipes[name] = folder.name
+        if published.get("recipes", {}).get(name) == folder.name:
+            take_up(folder, published[name])
+        rows[name] = replicate(folder, range(min(systems, count)), function, scheduler, **settings)
+    summary = summarise(rows["systems"])
+    (find_root() / PUBLISHED).write_text(json.dumps({"summary": summary, "recipes": recipes} | rows, indent=1) + "\n")
     return summary
 
 
 def read_replication() -> dict[str, Any]:
-    """What `write_replication` kept last: 'summary', 'systems', and verdicts on the 'paper' and on 'designs'."""
+    """What `write_replication` kept last: 'summary' and 'systems', verdicts on the 'paper' and 'designs', 'recipes'."""
     path = find_root() / PUBLISHED
     if not path.is_file():
         raise ArtifactError(f"{PUBLISHED} is missing; run `flowcal score` first.")
@@ -129,13 +129,24 @@ def replicate(
             shared = {name: client.scatter(value, broadcast=True) for name, value in settings.items()}
             futures = {client.submit(function, number, **shared, pure=False): number for number in missing}
             for future in tqdm(as_completed(list(futures)), total=len(missing), desc="systems", disable=None):
-                draft = files[futures[future]].with_suffix(".draft")
-                draft.write_text(json.dumps(future.result(), indent=1) + "\n")
-                draft.replace(files[futures[future]])
+                _write(files[futures[future]], future.result())
                 future.release()
         if not scheduler:
             cluster.close()
     return [json.loads(file.read_text()) for file in sorted(folder.glob("[0-9]*.json"))]
+
+
+def take_up(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put published verdicts where `replicate` looks for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        _write(folder / f"{row['number']:03}.json", row)
+
+
+def _write(file: Path, row: Mapping[str, Any]) -> None:
+    draft = file.with_suffix(".draft")
+    draft.write_text(json.dumps(row, indent=1) + "\n")
+    draft.replace(file)
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
