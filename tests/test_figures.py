@@ -70,7 +70,7 @@ def inferred():
         "design_landscape": figures.design_landscape(
             grid, [0.2, 0.8], rng.random((2, 11, 11)), -rng.random((2, 11, 11)), {"a": (0.1, 0.2, 0.3)}
         ),
-        "design_front": figures.design_front({"a": rng.random((5, 2))}, {"b": (0.1, 0.2)}),
+        "design_front": figures.design_front({"a": rng.random((5, 2))}, {"b": {"c": (0.1, 0.2)}}),
         "emulated_power": figures.emulated_power(grid, grid, rng.random(200)),
     }
 

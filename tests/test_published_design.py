@@ -8,7 +8,8 @@ from flowcal.errors import InputError
 from flowcal.infer.uncertainty import EpistemicBox
 
 BOX = EpistemicBox([0.4] * 3, [0.6] * 3)
-BUDGET = {"epistemic_draws": 3, "aleatory_draws": 20, "particles": 12, "iterations": 25, "random_seed": 1}
+X_A = np.random.default_rng(1).random((20, 2))
+BUDGET = {"x_a": X_A, "epistemic_draws": 3, "particles": 12, "iterations": 25, "random_seed": 1}
 
 
 class Known:

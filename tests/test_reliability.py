@@ -97,3 +97,13 @@ def test_what_does_not_fit_is_refused(plane, curve):
         crude_pof(WINDS, WindFarm(), X_E, X_C, 0, 1)
     with pytest.raises(InputError, match="between 0 and 1"):
         curve.level_of(0.0)
+
+
+@pytest.mark.parametrize(("threshold", "pof"), [(1e-12, 1.0), (1e12, 0.0)])
+def test_thresholds_that_are_always_or_never_exceeded(plane, curve, threshold, pof):
+    thresholds = (threshold,) * 3
+    assert curve.pof(failure_levels(WindFarm(), [X_E], [X_C], thresholds))[0] == pytest.approx([pof] * 4)
+    for method, source in ((sampled_pof, plane), (crude_pof, WINDS)):
+        result = method(source, WindFarm(), X_E, X_C, calls=3000, random_seed=1, thresholds=thresholds)
+        assert result.pof.values == pytest.approx([pof] * 4, abs=0.05)
+        assert (result.upper > 0).all()

@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flowcal.decide.design import Effort
+from flowcal.decide.worst_case import Search
 from flowcal.infer.contrasts import load_contrasts
 from flowcal.infer.posterior import train_posterior
 from flowcal.infer.shared import Rounds
 from flowcal.infer.training import Training
 from flowcal.infer.updating import ALEATORY_FLOW, TRAINING, aleatory_runs
 from flowcal.report.judging import judge, judge_paper
+from flowcal.report.judging_designs import judge_designs
 from flowcal.report.replication import replicate, summarise, take_up
 from flowcal.report.synthetic import SHAPES, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
@@ -82,3 +85,16 @@ def test_the_papers_two_steps_are_judged_alike(judged):
     assert 0 < verdict["volume"] <= 1
     assert verdict["log_density_of_truth"] == judged["log_density_of_truth"]
     assert verdict["energy_distance"] > verdict["energy_distance_of_direct_draws"]
+
+
+def test_designs_are_judged_under_the_truth(estimator):
+    rounds, modest = Rounds(1, 500, Training(epochs=3)), Training(epochs=4, batch_size=256, learning_rate=5e-3)
+    effort = Effort(particles=6, iterations=6, starts=2, search=Search(screened=4, starts=1, tolerance=0.1))
+    weights = estimator.posterior.to_weights()
+    row = judge_designs(
+        0, WindFarm(), weights, rounds, draws=16, replicates=3, size=6000, training=modest, effort=effort
+    )
+    assert row["shape"] == "plain"
+    assert row["truth"]["pof"] == pytest.approx(1e-4, rel=0.02)  # the constraint binds, and the truth keeps it exactly
+    assert row["credible"]["level"] >= row["plain"]["level"] or row["credible"]["pof"] is None
+    assert 1 < row["truth"]["j"] < 10

@@ -40,12 +40,16 @@ class AleatoryPlane:
         self.mass = share / share.sum()
 
     def sample(self, weight: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """N draws (n, 2) with cells drawn by their weight, and their density there over f_a's (n,) as a factor."""
+        """N draws (n, 2) with cells drawn by their weight, and f_a's density there over theirs (n,) as a factor.
+
+        Of a heap of draws the density is what its cells say.
+        """
         share = weight / weight.sum()
         cell = rng.choice(len(share), n, p=share)
         x_a = np.clip(self.x_a[cell] + (rng.random((n, 2)) - 0.5) / CELLS, 0, 1)
-        proposed = share[cell] * np.prod(CELLS)
-        return x_a, np.exp(self.f_a.log_prob(x_a)) / proposed
+        counted = self.f_a.resolution > 0
+        density = self.mass[cell] * np.prod(CELLS) if counted else np.exp(self.f_a.log_prob(x_a))
+        return x_a, density / (share[cell] * np.prod(CELLS))
 
     def _drawn(self) -> Array:
         """Counts of draws in the cells: enough for a heap of draws, whose density would cost a kernel for each."""

@@ -1,8 +1,8 @@
 """Designs as the paper makes them: a swarm on the surrogate, its inner loop by Monte Carlo.
 
-For every control point that a particle tries, X_e is drawn from E and X_a uniformly from [0, 1], as section 4.1 has it
-[1]_. The objective is the least mean over the X_e, and the probability of failure the largest share. pyswarms knows no
-constraints; a penalty stands for the one of section 4.3.
+For every control point that a particle tries, X_e is drawn from E; X_a is given, drawn uniformly from [0, 1] as section
+4.1 words it [1]_, or from f_a. The objective is the least mean over the X_e, and the probability of failure the largest
+share. pyswarms knows no constraints; a penalty stands for the one of section 4.3.
 
 References
 ----------
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flowcal.challenge import ALEATORY, LOADS, OUTPUTS, POWERS, THRESHOLDS
+from flowcal.challenge import LOADS, OUTPUTS, POWERS, THRESHOLDS
 from flowcal.decide.surrogate import TimeStepSurrogate
 from flowcal.decide.swarm import fly
 from flowcal.errors import InputError
@@ -35,8 +35,8 @@ def published_design(
     surrogate: TimeStepSurrogate,
     e: EpistemicSet,
     problem: Literal["performance", "reliability", "epsilon"],
+    x_a: NDArray[np.float64],
     epistemic_draws: int,
-    aleatory_draws: int,
     particles: int,
     iterations: int,
     random_seed: int,
@@ -49,8 +49,10 @@ def published_design(
     surrogate : TimeStepSurrogate
     e : EpistemicSet
     problem : {'performance', 'reliability', 'epsilon'}
-    epistemic_draws, aleatory_draws : int
-        Of X_e, and of X_a for each, the same for all control points.
+    x_a : ndarray, shape (n, 2)
+        Taken with every X_e and at every control point.
+    epistemic_draws : int
+        Of X_e, the same for all control points.
     particles, iterations : int
         Of the swarm.
     random_seed : int
@@ -68,15 +70,17 @@ def published_design(
             "'epsilon' with one."
         )
     rng = np.random.default_rng([random_seed, 11])
-    x_e = np.repeat(e.sample(epistemic_draws, rng), aleatory_draws, axis=0)
-    x_a = np.tile(rng.random((aleatory_draws, len(ALEATORY))), (epistemic_draws, 1))
+    x_e = np.repeat(e.sample(epistemic_draws, rng), len(x_a), axis=0)
+    hours = np.tile(x_a, (epistemic_draws, 1))
     thresholds = np.array([THRESHOLDS[load] for load in LOADS])
 
     def cost(x_c: Array) -> Array:
-        return np.array([_cost(surrogate.predict(_joined(x_a, x_e, point))) for point in x_c])
+        return np.array(
+            [_cost(surrogate.predict(np.column_stack([hours, x_e, np.tile(point, (len(hours), 1))]))) for point in x_c]
+        )
 
     def _cost(y: Array) -> float:
-        by_x_e = y.reshape(epistemic_draws, aleatory_draws, *y.shape[1:])
+        by_x_e = y.reshape(epistemic_draws, len(x_a), *y.shape[1:])
         failed = (by_x_e[..., LOAD_COLUMNS].max(axis=2) > thresholds).any(axis=2)
         pof = failed.mean(axis=1).max()
         if problem == "reliability":
@@ -85,7 +89,3 @@ def published_design(
         return -power + PENALTY * max(0.0, pof - (1.0 if epsilon is None else epsilon))
 
     return asdict(fly(cost, particles, iterations, random_seed))
-
-
-def _joined(x_a: Array, x_e: Array, x_c: Array) -> Array:
-    return np.column_stack([x_a, x_e, np.tile(x_c, (len(x_a), 1))])

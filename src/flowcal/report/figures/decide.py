@@ -23,6 +23,7 @@ from flowcal.report.figures.style import (
 
 __all__ = ["design_front", "design_landscape", "emulated_power", "interval_bounds", "noise_survival", "surrogate_hour"]
 
+SHOWN = 1.5  # MW below the best that a landscape tells apart
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "circle-open")
 
 
@@ -128,12 +129,17 @@ def design_landscape(
     """
     figure = panels(1, 2, horizontal_spacing=0.2)
     first = int(np.argmax(j.max(axis=(1, 2))))
-    titles = ("J [MW]", "log<sub>10</sub> pof [–]")
-    for column, (values, scale, title) in enumerate(
-        zip((j, log_pof), ("Viridis", "Cividis_r"), titles, strict=True), 1
-    ):
-        ends = {"start": float(np.floor(values.min())), "end": float(np.ceil(values.max()))}
-        contours = ends | {"size": (ends["end"] - ends["start"]) / 14}
+    best = float(np.round(j.max(), 1))
+    panes = (
+        (j, "Viridis", {"start": best - SHOWN, "end": best, "size": 0.1}, "J [MW]"),
+        (
+            log_pof,
+            "Cividis_r",
+            {"start": float(np.floor(log_pof.min())), "end": 0, "size": 0.5},
+            "log<sub>10</sub> pof",
+        ),
+    )
+    for column, (values, scale, contours, title) in enumerate(panes, 1):
         for number, values_there in enumerate(values):
             surface = go.Contour(
                 x=small(grid),
@@ -143,7 +149,7 @@ def design_landscape(
                 contours=contours,
                 line_width=0.5,
                 visible=number == first,
-                colorbar={"title": title, "x": (0.4, 1.0)[column - 1], "thickness": 12},
+                colorbar={"title": title, "x": (0.4, 1.0)[column - 1], "thickness": 12, "dtick": 5 * contours["size"]},
             )
             figure.add_trace(surface, row=1, col=column)
     surfaces = len(figure.data)
@@ -166,16 +172,17 @@ def design_landscape(
 
 
 def design_front(
-    fronts: Mapping[str, NDArray[np.float64]], points: Mapping[str, tuple[float, float]], least_pof: float = 1e-9
+    fronts: Mapping[str, NDArray[np.float64]], points: Mapping[str, Mapping[str, tuple[float, float]]]
 ) -> go.Figure:
-    """What performance costs in reliability: fronts, (n, 2) of pof and J [MW] by name, and single designs by name."""
+    """What performance costs in reliability: fronts, (n, 2) of pof and J [MW] by name, and by source single designs."""
     figure = panels(1, 1)
     for (name, front), color, dash in zip(fronts.items(), PALETTE, ("solid", "dash", "dot"), strict=False):
         line = {"color": color, "dash": dash, "width": 2}
         figure.add_scatter(x=small(front[:, 0]), y=small(front[:, 1]), mode="lines+markers", line=line, name=name)
-    for (name, (pof, j)), symbol in zip(points.items(), SYMBOLS * 3, strict=False):
-        dot = {"color": GREY, "symbol": symbol, "size": 10, "line": {"color": "white", "width": 1}}
-        figure.add_scatter(x=[max(pof, least_pof)], y=[j], mode="markers", marker=dot, name=name)
-    figure.update_xaxes(type="log", title_text="probability of failure [–]", exponentformat="power")
+    for (source, designs), symbol, color in zip(points.items(), SYMBOLS[1:], PALETTE[2:] + (GREY,) * 3, strict=False):
+        dot = {"color": color, "symbol": symbol, "size": 11, "line": {"color": "white", "width": 1}}
+        pof, j = map(small, zip(*designs.values(), strict=True))
+        figure.add_scatter(x=pof, y=j, mode="markers", marker=dot, name=source, text=[*designs])
+    figure.update_xaxes(type="log", title_text="probability of failure [–]", exponentformat="power", dtick=1)
     figure.update_yaxes(title_text="J [MW]")
-    return figure.update_layout(height=480)
+    return figure.update_layout(height=460)
