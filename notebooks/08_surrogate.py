@@ -79,8 +79,8 @@ def simulate(x, random_seed):
 # %% [markdown]
 # ## Sixty networks
 #
-# For every minute a fully connected network with two hidden layers. How wide they are, what goes in and how many runs they are
-# trained on is not published. Here: {glue:text}`width` units a layer; all eight inputs in, uniform over the cube, and all six outputs of
+# For every minute a fully connected network with two hidden layers. How wide they are, what goes in, how many runs they are
+# trained on and what the published R² of 0.91 covers is not said. Here: {glue:text}`width` units a layer; all eight inputs in, uniform over the cube, and all six outputs of
 # the minute out; {glue:text}`runs` runs. The seed is unknown to the networks, so the share of variance that it decides is out of
 # reach for any surrogate. It is measured by running inputs twice.
 
@@ -187,7 +187,7 @@ severity = measure_severity(
 figures.present(
     figures.noise_survival(severity.noise, severity.survival),
     caption="What a seed adds to the severity: the share of seeds whose Z exceeds a value, and the tail that goes on beyond nine "
-    "tenths of them. It is exponential, on the safe side of the data.",
+    "tenths of them. It is exponential, and far out on the safe side of the data.",
     alt="A falling step curve on a logarithmic axis with a smooth line that leaves it slightly above at the end.",
 )
 
@@ -233,10 +233,10 @@ study.claim(
 tried = power_runs(study.simulator, model, 2000, 9, runner=study.runner)
 low, high = emulator.cdf(tried.x.values, tried.power.sum("output").values)
 levels = low + np.random.default_rng(10).random(len(low)) * (high - low)
-pvalue = kstest(levels, "uniform").pvalue
+statistic, pvalue = kstest(levels, "uniform")
 study.claim(
-    "the distribution over the seed passes the test of its integral transform at 5 %",
-    pvalue > 0.05,
+    "the integral transform of the distribution over the seed is uniform within 0.03",
+    statistic < 0.03,
     at="full",
 )
 

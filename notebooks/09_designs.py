@@ -179,9 +179,9 @@ designs = {name: result["designs"] for name, result in results.items()}
 # %% [markdown]
 # ## The landscape
 #
-# Both quantities under UM2, at a point of its $E$. What the first control input does to the system it does by its distance from 0.4, and
-# the second by its distance from 0.6. So the optima of $J$ come in four, mirror images of each other, and the most reliable design
-# stands in their middle.
+# Both quantities under UM2, at a point of its $E$. To left and right of $X_{c1} = 0.4$, below and above $X_{c2} = 0.6$ the system does
+# nearly the same. So the optima of $J$ come in four, mirror images of each other, among which the simulator hardly distinguishes, and
+# the most reliable design stands between them.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 emulator = PowerEmulator.from_weights(everywhere["UM2"])
@@ -220,8 +220,12 @@ figures.present(
 # ## Table 4, side by side
 #
 # Guaranteed $J$ and largest pof over $E$, each as its own model sees it, with two standard errors; in brackets what the replicates of
-# $f_a$ make of them, 5 to 95 %. UM1 comes from a thousand hours of which each weighs one in a thousand: below that it can say nothing,
-# and an $\epsilon$ below it is refused. Where no failure weighs enough, a bound is given, never 0.
+# $f_a$ make of them, 5 to 95 %. UM1 is a heap of draws from a thousand hours. Hours without a failure bound its probability by
+# $3/n$ {cite:p}`hanley1983` and no better, so below 0.003 UM1 is given as a bound, never as 0, and an $\epsilon$ below is refused.
+#
+# UM2 has seen the same thousand hours. What it says below 0.003 it says because its $f_a$ is a named family with a tail: it is right as far as
+# the family is, and the brackets, which let all families tried compete, are the measure of that. They cover $f_a$ only, not the
+# chance that $E$ misses $X_e^*$.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 
@@ -243,12 +247,12 @@ def seen_j(design):
 
 
 def seen_pof(design, resolution):
-    """The system's pof as simulated, with the range over f_a, as text; a bound below the resolution of f_a."""
+    """The system's pof as simulated, with the range over f_a, as text; of a heap of draws the bound."""
     pof, error, upper = (
         design["pof"][key][-1] for key in ("pof", "standard_error", "upper")
     )
-    if pof < resolution:
-        return f"below {3 * resolution:.0e}"
+    if resolution > 0:
+        return f"below {design['pof_over_e'][1]:.0e}"
     if pof == 0:
         return f"below {upper:.1e}"
     low, high = design["pof_over_f_a"]
@@ -262,7 +266,7 @@ def seen_cost(name, swarm):
     if name == "reliability":
         return "", f"{swarm['cost']:.3g}, a share of 100"
     if swarm["cost"] > 0:
-        return "", "no control point keeps it"
+        return "", "none tried keeps it"
     return f"{-swarm['cost']:.3f}", ""
 
 
@@ -318,13 +322,13 @@ Markdown(
 
 # %%
 study.claim(
-    "UM1 refuses the epsilons below one in a thousand, and only these",
+    "UM1 refuses every epsilon, and only these",
     [
         problem
         for problem, design in designs["UM1"].items()
         if "refused" in design
     ]
-    == ["epsilon 1e-4", "epsilon 1e-6"],
+    == ["epsilon 1e-3", "epsilon 1e-4", "epsilon 1e-6"],
 )
 study.claim(
     "UM2 and the truth answer all five problems",
@@ -332,6 +336,16 @@ study.claim(
         "refused" in design
         for name in ("UM2", "truth")
         for design in designs[name].values()
+    ),
+)
+study.claim(
+    "no simulated pof exceeds its epsilon by more than its error",
+    all(
+        design["pof"]["pof"][-1] - 2 * design["pof"]["standard_error"][-1]
+        <= PROBLEMS[problem].epsilon
+        for name in ("UM2", "truth")
+        for problem, design in designs[name].items()
+        if PROBLEMS[problem].epsilon
     ),
 )
 study.claim(
@@ -364,7 +378,10 @@ tried = (
         for team, entry in PUBLISHED.items()
         for name, design in entry.designs.items()
     }
-    | {f"rebuilt, {name}": swarm["x_c"] for name, swarm in as_published.items()}
+    | {
+        f"rebuilt, $X_a$ {HOW[how]}, {problem}": swarm["x_c"]
+        for (problem, how), swarm in as_published.items()
+    }
     | {
         f"{name}, {problem}": design["x_c"]
         for name, by_problem in designs.items()
@@ -422,8 +439,8 @@ Markdown(
 )
 
 # %% [markdown]
-# How good is the best? The simulator itself is climbed from each optimum of $J$ that the truth's search found, by COBYQA in hours of
-# its own, and what that gains is measured in fresh ones.
+# How good is the best? The simulator itself is climbed, locally, from each optimum of $J$ that the truth's search found, by COBYQA in
+# hours of its own, and what that gains is measured in fresh ones.
 
 # %%
 optima = [
@@ -516,7 +533,7 @@ def front(name):
         except DesignError:
             break
         points.append((curves[0](design.level[0]), design.performance[0]))
-    return np.array(points)
+    return np.reshape(points, (-1, 2))
 
 
 fronts = {name: front(name) for name in ("UM2", "truth")}
@@ -550,30 +567,41 @@ figures.present(
 #
 # One system is one draw of luck. For {glue:text}`systems` of the synthetic systems of *What observations share*, whose shapes of $f_a$ take
 # turns, UM2 is inferred from its thousand hours and the problem with $\epsilon = 10^{-4}$ solved three times: at the credible bound, with
-# the inferred $f_a$ taken at its word, and with the system's truth known (`make score`).
+# the inferred $f_a$ taken at its word, and with the system's truth known (`make score`). In {glue:text}`refused` of them no design
+# reaches $\epsilon$ in one of the three, for their winds are too rough; the rest is judged by the truth, $J$ in simulated hours.
 
 # %%
 judged = read_replication()["designs"]
-solved = [row for row in judged if row["truth"]["pof"] is not None]
+CASES = ("credible", "plain", "truth")
+solved = [row for row in judged if all(row[case]["x_c"] for case in CASES)]
 kept = {
-    case: [
-        row[case]["pof"] <= 1e-4 * 1.001
-        for row in solved
-        if row[case]["pof"] is not None
-    ]
+    case: sum(row[case]["pof"] <= 1e-4 for row in solved)
     for case in ("credible", "plain")
 }
-cost = [
-    row["truth"]["j"] - row["credible"]["j"]
-    for row in solved
-    if row["credible"]["j"] is not None
-]
+cost = [row["truth"]["j"] - row["credible"]["j"] for row in solved]
 study.claim(
     "in nine of ten systems at least the design at the credible bound keeps epsilon under the truth",
-    np.mean(kept["credible"]) >= 0.9,
+    kept["credible"] >= 0.9 * len(solved),
 )
-study.claim(
-    "without the bound fewer do", sum(kept["plain"]) < sum(kept["credible"])
+study.claim("without the bound fewer do", kept["plain"] < kept["credible"])
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(
+    markdown_table(
+        ["design", "keeps $\\epsilon$", "median pof", "median price [kW]"],
+        [
+            (
+                name,
+                f"{sum(row[case]['pof'] <= 1e-4 for row in solved)} of {len(solved)}",
+                f"{np.median([row[case]['pof'] for row in solved]):.1e}",
+                f"{1000 * np.median([row['truth']['j'] - row[case]['j'] for row in solved]):.0f}",
+            )
+            for case, name in (
+                ("credible", "at the credible bound"),
+                ("plain", "taking $f_a$ at its word"),
+            )
+        ],
+    )
 )
 
 # %% [markdown]
@@ -602,14 +630,9 @@ study.claim(
 # %% tags=["nbval-ignore-output", "hide-input"]
 glue("iterations", budget.published_iterations, display=False)
 glue("systems", len(judged), display=False)
-glue(
-    "kept",
-    f"{sum(kept['credible'])} of {len(kept['credible'])}",
-    display=False,
-)
-glue(
-    "kept_plain", f"{sum(kept['plain'])} of {len(kept['plain'])}", display=False
-)
+glue("refused", len(judged) - len(solved), display=False)
+glue("kept", f"{kept['credible']} of {len(solved)}", display=False)
+glue("kept_plain", f"{kept['plain']} of {len(solved)}", display=False)
 glue("cost", f"{np.median(cost) * 1000:.0f}", display=False)
 glue("seconds", f"{seconds:.0f}", display=False)
 glue("calls", f"{calls:,}", display=False)

@@ -80,10 +80,10 @@ def test_what_a_heap_of_draws_cannot_resolve_is_refused(model, emulator, severit
     draws = model.f_a.sample(500, np.random.default_rng(1))
     pooled = UncertaintyModel(PooledDraws(draws, 500), model.e)
     found = optimal_designs(WindFarm(), pooled, [], emulator, severity, **BUDGET)["designs"]
-    assert all("resolves none below 0.002" in found[name]["refused"] for name in PROBLEMS if "epsilon" in name)
+    assert all("bound none below 0.006" in found[name]["refused"] for name in PROBLEMS if "epsilon" in name)
     assert found["reliability"]["pof_over_e"] == [0.006, 0.006]
     with pytest.raises(ResolutionError):
-        required_level(failure_curves([pooled.f_a], severity), 1e-3)
+        required_level(failure_curves([pooled.f_a], severity), 5e-3)
 
 
 def test_an_epsilon_out_of_reach_is_refused_and_the_rest_is_kept(emulator, severity, model):

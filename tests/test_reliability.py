@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flowcal.decide.aleatory_plane import AleatoryPlane
-from flowcal.decide.reliability import FAILURES, crude_pof, failure_curves, sampled_pof
+from flowcal.decide.reliability import FAILURES, ResolutionError, crude_pof, failure_curves, sampled_pof
 from flowcal.decide.severity import Severity, failure_levels, measure_severity
 from flowcal.errors import InputError
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
@@ -70,7 +70,7 @@ def test_what_is_never_seen_is_bounded(plane):
     ):
         assert (result.pof == 0).all()
         assert (result.upper > 0).all()
-    assert result.upper.sel(failure="system") == pytest.approx(1e-3)
+    assert result.upper.sel(failure="system") == pytest.approx(3 / 3000, rel=0.01)
 
 
 def test_what_always_happens_is_certain(plane):
@@ -83,7 +83,7 @@ def test_an_epsilon_below_resolution_is_refused(curve):
     draws = WINDS.sample(500, np.random.default_rng(1))
     severity = Severity(np.random.default_rng(1).gumbel(0.17, 0.03, 500))
     (pooled,) = failure_curves([PooledDraws(draws, 500)], severity)
-    with pytest.raises(InputError, match="resolves none below 0.002"):
+    with pytest.raises(ResolutionError, match="bound none below 0.006"):
         pooled.level_of(1e-3)
     assert pooled.upper_bound([0.5, 1e-6]).tolist() == [0.5, 0.006]
     assert curve.upper_bound([1e-6]) == 1e-6
@@ -107,3 +107,37 @@ def test_thresholds_that_are_always_or_never_exceeded(plane, curve, threshold, p
         result = method(source, WindFarm(), X_E, X_C, calls=3000, random_seed=1, thresholds=thresholds)
         assert result.pof.values == pytest.approx([pof] * 4, abs=0.05)
         assert (result.upper > 0).all()
+
+
+def test_mass_at_the_bounds_counts_in_full():
+    edges = FamilyDistribution((Cluster(1.0, (Marginal("beta", (-1.5, -1.5)), Marginal("beta", (-1.0, -1.0)))),))
+    plane = AleatoryPlane(edges)
+    assert plane.mass[plane.x_a[:, 0] > 0.99].sum() == pytest.approx(edges.exceedance(0, 0.99), rel=1e-6)
+    severity = measure_severity(WindFarm(), X_E, X_C, 3000, np.random.default_rng(1))
+    integral = failure_curves([edges], severity)[0].pof(failure_levels(WindFarm(), [X_E], [X_C]))[0, -1]
+    crude = crude_pof(edges, WindFarm(), X_E, X_C, 40_000, 1).sel(failure="system")
+    assert integral == pytest.approx(crude.pof.item(), rel=0.05)
+
+
+def test_cells_of_dependent_inputs_hold_what_is_drawn():
+    joined = FamilyDistribution((Cluster(1.0, WINDS.clusters[0].marginals, "Gumbel", 0.5),))
+    plane, drawn = AleatoryPlane(joined), joined.sample(200_000, np.random.default_rng(1))
+    for limit in (0.2, 0.4):
+        share = plane.mass[(plane.x_a > limit).all(axis=1)].sum()
+        assert share == pytest.approx((drawn > limit).all(axis=1).mean(), rel=0.03)
+
+
+@pytest.mark.parametrize(("failures", "poisson"), [(0, 2.996), (1, 4.744), (5, 10.513)])
+def test_upper_bounds_are_those_of_counts_where_all_weigh_the_same(plane, curve, failures, poisson):
+    level = np.sort(failed_levels())[::-1]
+    threshold = (level[failures] + level[failures - 1]) / 2 if failures else level[0] * 2
+    result = crude_pof(WINDS, WindFarm(), X_E, X_C, 1000, 3, thresholds=(1e12, 1e12, threshold)).sel(failure="y6")
+    assert round(1000 * result.pof.item()) == failures
+    assert 1000 * result.upper.item() == pytest.approx(poisson, abs=0.01)
+
+
+def failed_levels():
+    """Peaks of y6 in the hours that crude sampling draws with seed 3."""
+    rng = np.random.default_rng([3, 7])
+    x = np.column_stack([WINDS.sample(1000, rng), np.tile([*X_E, *X_C], (1000, 1))])
+    return WindFarm().simulate(x, rng.integers(1, 2**31 - 1, 1000, endpoint=True)).max(axis=1)[:, 5]

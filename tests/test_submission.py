@@ -14,7 +14,7 @@ from flowcal.report.submission import SubmissionError, check_results, export_sub
 
 WINDS = FamilyDistribution((Cluster(1.0, (Marginal("Weibull", (0.88, -1.26)), Marginal("Weibull", (0.59, -1.55)))),))
 BOX = EpistemicBox([0.2, 0.3, 0.4], [0.3, 0.4, 0.5])
-DESIGN = {"x_c": [0.1, 0.2, 0.3], "performance": [6.1, 6.2], "pof_over_e": [1e-8, 3e-8]}
+DESIGN = {"x_c": [0.1, 0.2, 0.3], "performance": [6.1, 6.2], "j": [6.0, 0.05], "pof_over_e": [1e-8, 3e-8]}
 
 
 class Kept:
@@ -78,7 +78,7 @@ def shape_of(node):
 def test_what_was_refused_is_the_most_reliable_design_with_a_bound(written):
     results = json.loads((written / "results.json").read_text())
     row = results["problem_2"]["UM1"]["eps_constrained_design_10^-6"]
-    assert row == {"X_c": DESIGN["x_c"], "J_interval": [6.1, 6.2], "pof_interval": [0.0, 0.003]}
+    assert row == {"X_c": DESIGN["x_c"], "J_interval": [5.9, 6.2], "pof_interval": [0.0, 0.003]}
     assert results["problem_2"]["o_UM2"]["realiability_based_design"]["pof_interval"] == [1e-8, 3e-8]
 
 

@@ -6,7 +6,8 @@ import pytest
 from flowcal.decide.aleatory_plane import AleatoryPlane
 from flowcal.decide.performance import tabulate_performance
 from flowcal.decide.power_emulator import PowerEmulator
-from flowcal.decide.verification import compare_performance, verified_performance
+from flowcal.decide.severity import failure_levels
+from flowcal.decide.verification import compare_performance, polish_design, verified_performance
 from flowcal.errors import InputError
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
 from flowcal.infer.uncertainty import EpistemicBox
@@ -38,3 +39,16 @@ def test_what_does_not_fit_is_refused():
     emulator = PowerEmulator(1)
     with pytest.raises(InputError, match="from 2 up"):
         verified_performance(emulator, lambda x_e, x_c: None, AleatoryPlane(WINDS), WindFarm(), X_E, X_C, 1, 1)
+
+
+def test_climbing_the_simulator_finds_what_is_better():
+    start = (0.6, 0.45, 0.55)
+    x_c = polish_design(WINDS, WindFarm(), X_E, start, 2000, 1)
+    fresh = compare_performance(WINDS, WindFarm(), X_E, [start, x_c], 20_000, 2)
+    assert fresh.difference[1] > 3 * fresh.standard_error[1]
+
+
+def test_climbing_keeps_a_level():
+    level = failure_levels(WindFarm(), [X_E], [(0.5, 0.5, 0.8)]).min()
+    x_c = polish_design(WINDS, WindFarm(), X_E, (0.5, 0.5, 0.8), 500, 1, level=level)
+    assert failure_levels(WindFarm(), [X_E], [x_c]).min() > level - 1e-3

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowcal.errors import InputError
+from flowcal.infer.families import FamilyDistribution, make_copula
 from flowcal.infer.uncertainty import AleatoryDistribution
 
 __all__ = ["AleatoryPlane"]
@@ -26,15 +27,18 @@ class AleatoryPlane:
     x_a : ndarray, shape (n, 2)
         Midpoints of the cells.
     mass : ndarray, shape (n,)
-        The share of each, by the density at its midpoint or, where f_a comes from a heap of draws, by counting; they
-        add up to 1.
+        The share of each: by the marginals' distribution functions, so that mass at a bound counts in full; by counting
+        where f_a comes from a heap of draws; else by the density at its midpoint. They add up to 1.
     """
 
     def __init__(self, f_a: AleatoryDistribution) -> None:
         self.f_a = f_a
         axes = [(np.arange(count) + 0.5) / count for count in CELLS]
         self.x_a = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(CELLS))
-        share = self._drawn() if f_a.resolution > 0 else np.exp(f_a.log_prob(self.x_a))
+        if isinstance(f_a, FamilyDistribution):
+            share = _shares(f_a)
+        else:
+            share = self._drawn() if f_a.resolution > 0 else np.exp(f_a.log_prob(self.x_a))
         if not 0 < share.sum() < np.inf:
             raise InputError("f_a has no density within the bounds, or an infinite one; needed is one in between.")
         self.mass = share / share.sum()
@@ -55,3 +59,17 @@ class AleatoryPlane:
         """Counts of draws in the cells: enough for a heap of draws, whose density would cost a kernel for each."""
         drawn = self.f_a.sample(COUNTED, np.random.default_rng(1))
         return np.histogram2d(*drawn.T, CELLS, [(0, 1), (0, 1)])[0].ravel()
+
+
+def _shares(f_a: FamilyDistribution) -> Array:
+    """Shares of the cells (n,): exact where inputs are independent, else by the copula's density at the middle."""
+    total = np.zeros(CELLS)
+    for cluster in f_a.clusters:
+        falls = [part.cdf(np.linspace(0, 1, count + 1)) for part, count in zip(cluster.marginals, CELLS, strict=True)]
+        share = cluster.weight * np.outer(*map(np.diff, falls))
+        if cluster.copula != "independent":
+            middles = [(fall[1:] + fall[:-1]) / 2 for fall in falls]
+            places = np.stack(np.meshgrid(*middles, indexing="ij"), -1).reshape(-1, len(CELLS))
+            share *= make_copula(cluster.copula, cluster.tau).pdf(places).reshape(CELLS)
+        total += share
+    return total.ravel()

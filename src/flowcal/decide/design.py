@@ -67,10 +67,15 @@ class Effort:
     search: Search = field(default_factory=lambda: Search(screened=24, starts=1, tolerance=1e-2))
     random_seed: int = 1
 
+    def __post_init__(self) -> None:
+        for name in ("particles", "iterations", "starts"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)!r}; needed is a whole number from 1 up.")
+
 
 @dataclass(frozen=True)
 class Basin:
-    """A local optimum: its control point and its worst-case value there."""
+    """A local optimum: its control point, and its value there at the worst X_e that the search guards against."""
 
     x_c: tuple[float, ...]
     value: float
@@ -158,6 +163,12 @@ def find_design(
         if not added:
             break
         scenarios = np.vstack([scenarios, *added])
+    else:
+        if required_level is not None and -ranges.value[1] < required_level - SLACK:
+            raise DesignError(
+                f"after {ROUNDS} rounds the best design still falls to a level of {-ranges.value[1]:.4g} at the worst "
+                f"X_e, below the {required_level:.4g} required; needed is a larger epsilon or a smaller E."
+            )
     at_bounds = [name for name, value in zip(CONTROL, best, strict=True) if min(value, 1 - value) < 1e-6]
     return Design(
         tuple(best.tolist()),

@@ -2,7 +2,7 @@
 
 The search asks an emulator for J and an integral for the probability of failure, neither of which has noise. Wherever a
 constraint has to hold, it has to hold at an upper credible bound over the replicates of f_a. What is reported in the
-end comes from fresh hours of the simulator at the worst X_e in E.
+end comes from fresh hours of the simulator, at the X_e in E that the emulator holds worst.
 
 References
 ----------
@@ -97,7 +97,7 @@ def required_level(curves: Sequence[FailureCurve], epsilon: float) -> float:
     Parameters
     ----------
     curves : sequence of FailureCurve
-        Of the f_a and its replicates.
+        Of the f_a, which counts only if it is alone, and of its replicates.
     epsilon : float
 
     Raises
@@ -105,7 +105,7 @@ def required_level(curves: Sequence[FailureCurve], epsilon: float) -> float:
     ResolutionError
         If f_a resolves no such probability.
     """
-    return float(np.quantile([curve.level_of(epsilon) for curve in curves], CREDIBILITY))
+    return float(np.quantile([curve.level_of(epsilon) for curve in curves[1:] or curves], CREDIBILITY))
 
 
 def refine_emulator(

@@ -12,6 +12,8 @@ References
 .. [2] A. B. Owen, "Monte Carlo theory, methods and examples", 2013, chapter 9 (importance sampling, defensive
    mixtures).
 .. [3] J. A. Hanley and A. Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249(13), 1983.
+.. [4] M. P. Fay and E. J. Feuer, "Confidence intervals for directly standardized rates: a method based on the gamma
+   distribution", Statistics in Medicine 16(7), 1997.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
 
 from flowcal.challenge import LOADS, OUTPUTS, SEED_MAX, THRESHOLDS
 from flowcal.decide.aleatory_plane import AleatoryPlane
@@ -35,7 +38,6 @@ Array = NDArray[np.float64]
 FAILURES = (*LOADS, "system")
 DEFENSIVE = 0.1  # share of the draws that come from f_a as it is
 LEVELS = np.linspace(0, 1.6, 321)  # of severity, between which probabilities are interpolated
-ONE_SIDED = 1.645  # standard errors to an upper bound of 95 %
 RULE_OF_THREE = 3.0  # over the number of hours that went well, bounds the probability of failure with 95 % [3]_
 LOAD_COLUMNS = [OUTPUTS.index(load) for load in LOADS]
 
@@ -52,11 +54,16 @@ class FailureCurve:
     probabilities : array_like, shape (321,)
         At the levels 0, 0.005 .. 1.6, for `failure_curves` to compute.
     resolution : float
-        Smallest probability of which the f_a behind it says more than a bound.
+        What one of the hours behind f_a weighs; 0 for an f_a with a tail of its own.
+
+    Attributes
+    ----------
+    bound : float
+        The smallest upper bound (95 %) on a probability that those hours allow [3]_.
     """
 
     def __init__(self, probabilities: ArrayLike, resolution: float) -> None:
-        self.resolution = resolution
+        self.resolution, self.bound = resolution, RULE_OF_THREE * resolution
         falling = np.minimum.accumulate(np.clip(probabilities, np.finfo(np.float64).tiny, 1.0))
         self._log = np.log(falling)
 
@@ -75,10 +82,16 @@ class FailureCurve:
         """
         if not 0 < probability < 1:
             raise InputError(f"the probability is {probability}; needed is one between 0 and 1.")
-        if probability < self.resolution:
+        if probability < self.bound:
             raise ResolutionError(
-                f"a probability of {probability:g} is asked for, but f_a comes from {1 / self.resolution:,.0f} hours "
-                f"and resolves none below {self.resolution:g}; needed is a larger one, or an f_a with a tail."
+                f"a probability of {probability:g} is asked for, but f_a comes from {1 / self.resolution:,.0f} hours, "
+                f"which bound none below {self.bound:g}; needed is a larger one, or an f_a with a tail."
+            )
+        most = float(self(LEVELS[-1]))
+        if probability < most:
+            raise ResolutionError(
+                f"a probability of {probability:g} is asked for, but even a severity of {LEVELS[-1]:g} is exceeded "
+                f"with one of {most:.2g}; needed is a larger one."
             )
         return float(np.interp(-np.log(probability), -self._log, LEVELS))
 
@@ -88,8 +101,8 @@ class FailureCurve:
         return self(np.concatenate([levels, levels.min(axis=-1, keepdims=True)], axis=-1))
 
     def upper_bound(self, pof: ArrayLike) -> Array:
-        """The same where f_a resolves it, else the bound that its hours allow [3]_."""
-        return np.where(np.asarray(pof) < self.resolution, RULE_OF_THREE * self.resolution, pof)
+        """The same, but nowhere below what the hours behind f_a can bound [3]_."""
+        return np.maximum(pof, self.bound)
 
 
 def failure_curves(f_as: Sequence[AleatoryDistribution], severity: Severity) -> list[FailureCurve]:
@@ -187,7 +200,18 @@ def _summarise(failed: NDArray[np.bool_], factor: Array, calls: int) -> xr.Datas
     counted = failed * factor[:, None]
     pof = counted.mean(axis=0)
     error = counted.std(axis=0, ddof=1) / np.sqrt(len(counted)) if len(counted) > 1 else np.full_like(pof, np.inf)
-    unseen = RULE_OF_THREE * factor.max() / len(counted)
-    upper = np.minimum(np.where(failed.any(axis=0), pof + ONE_SIDED * error, unseen), 1.0)
+    upper = np.array([_upper_bound(factor[column], factor.max()) for column in failed.T]) / len(counted)
+    upper = np.minimum(upper, min(upper[-1], 1.0))  # a load that fails fails the system
     variables = {"pof": ("failure", pof), "standard_error": ("failure", error), "upper": ("failure", upper)}
     return xr.Dataset(variables, {"failure": list(FAILURES)}, {"calls": calls})
+
+
+def _upper_bound(weights: Array, largest: float) -> float:
+    """The bound of 95 % on a sum of Poisson counts that were seen with these weights [4]_.
+
+    Failures that were not seen may weigh as much as the heaviest seen, or as any draw where none was.
+    """
+    total, square = weights.sum(), np.square(weights).sum()
+    heaviest = weights.max() if len(weights) else largest
+    variance = square + heaviest**2
+    return float(variance / (2 * (total + heaviest)) * chi2.ppf(0.95, 2 * (total + heaviest) ** 2 / variance))

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from flowcal.errors import InputError
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.level_set import EpistemicLevelSet
 from flowcal.infer.uncertainty import AleatoryDistribution, EpistemicBox, PooledDraws, UncertaintyModel
@@ -42,10 +43,12 @@ def inferred_replicates(study: Study, most: int, random_seed: int) -> Mapping[st
     """
     f_a, rng = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")), np.random.default_rng(random_seed)
     kept = study.read("shared", "f_a")["replicates"]
+    if most < 1:
+        raise InputError(f"most is {most}; needed is a whole number from 1 up.")
     every = max(1, len(kept) // most)
     return MappingProxyType(
         {
             "UM1": [f_a.resample(rng) for _ in range(most)],
-            "UM2": [FamilyDistribution.from_dict(values) for values in kept[::every]],
+            "UM2": [FamilyDistribution.from_dict(values) for values in kept[::every][:most]],
         }
     )

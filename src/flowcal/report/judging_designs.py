@@ -1,5 +1,6 @@
 """Designs from one synthetic system's inferred uncertainty model, held against its truth."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from flowcal.decide.power_emulator import PowerEmulator, train_power_emulator
 from flowcal.decide.problems import FailureLevels, refine_emulator, required_level
 from flowcal.decide.reliability import failure_curves
 from flowcal.decide.severity import measure_severity
+from flowcal.decide.verification import compare_performance
 from flowcal.infer.aleatory_estimator import AleatoryEstimator
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.level_set import EpistemicLevelSet
@@ -24,7 +26,8 @@ from flowcal.weights import Weights
 __all__ = ["EPSILON", "judge_designs"]
 
 EPSILON = 1e-4
-SEEDS = 3000  # whose share in the peaks is measured
+SEEDS = 3000  # whose share in the peaks is measured, once for the search and once for the verdict
+HOURS = 50_000  # with the same X_a and seeds, in which the designs' J are compared
 
 
 def judge_designs(
@@ -59,7 +62,8 @@ def judge_designs(
     -------
     dict
         JSON values. For designs at the 'credible' bound, at the 'plain' f_a without it, and from the 'truth': the
-        failure level required, 'pof' and 'j' [MW] under the truth; None where no design reaches the level.
+        failure level required, and 'pof' and 'j' [MW] under the truth, the latter from the simulator in hours that the
+        three share; None where no design reaches the level.
     """
     system, rng = synthetic_system(simulator, number), np.random.default_rng([number, 15])
     model, others = _inferred(
@@ -70,7 +74,8 @@ def judge_designs(
     refined = refine_emulator(simulator, model, everywhere, severity, effort, size, training, trainer=Trainer("cpu"))
     emulator = PowerEmulator.from_weights(refined, "cpu")
     inferred, true = tabulate_performance(emulator, [model.f_a, system.f_a], model.e)
-    curves, (true_curve,) = failure_curves([model.f_a, *others], severity), failure_curves([system.f_a], severity)
+    curves = failure_curves([model.f_a, *others], severity)
+    (true_curve,) = failure_curves([system.f_a], measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng))
     levels, x_e = FailureLevels(simulator), system.x_e[None]
     cases = {
         "credible": (inferred, model.e, required_level(curves, EPSILON)),
@@ -79,13 +84,16 @@ def judge_designs(
     }
     row: dict[str, Any] = {"number": number, "shape": system.shape, "contains": bool(model.e.contains(x_e)[0])}
     for name, (performance, e, level) in cases.items():
-        try:
-            x_c = [find_design(performance, levels, e, effort, level).x_c]
-        except DesignError:
-            row[name] = {"level": level, "x_c": None, "pof": None, "j": None}
-            continue
-        pof = true_curve(levels(x_e, x_c).min())
-        row[name] = {"level": level, "x_c": list(x_c[0]), "pof": float(pof), "j": float(true(x_e, x_c)[0])}
+        row[name] = {"level": level, "x_c": None, "pof": None, "j": None}
+        with suppress(DesignError):
+            x_c = find_design(performance, levels, e, effort, level).x_c
+            row[name] |= {"x_c": list(x_c), "pof": float(true_curve(levels(x_e, [x_c]).min()))}
+    solved = [name for name in cases if row[name]["x_c"]]
+    if solved:
+        tried = [row[name]["x_c"] for name in solved]
+        compared = compare_performance(system.f_a, simulator, system.x_e, tried, HOURS, number)
+        for name, j in zip(solved, compared.j.values.tolist(), strict=True):
+            row[name]["j"] = j
     return row
 
 

@@ -12,6 +12,7 @@ from flowcal.artifacts import ArtifactError, code_digest, digest
 from flowcal.report.judging import TAIL, judge, judge_paper
 from flowcal.report.judging_designs import judge_designs
 from flowcal.study import PROFILES, Study, find_root
+from flowcal.weights import Weights
 
 __all__ = ["read_replication", "replicate", "summarise", "take_up", "write_replication"]
 
@@ -64,7 +65,10 @@ def write_replication(
         "training": modest.emulator_training,
         "effort": modest.effort,
     }
-    published = read_replication() if (find_root() / PUBLISHED).is_file() else {}
+    try:
+        published = read_replication()
+    except ArtifactError:  # judged for the first time
+        published = {}
     rows, recipes = {}, {}
     for name, function, count, settings in (
         ("systems", judge, systems, box | ours),
@@ -86,7 +90,10 @@ def read_replication() -> dict[str, Any]:
     path = find_root() / PUBLISHED
     if not path.is_file():
         raise ArtifactError(f"{PUBLISHED} is missing; run `flowcal score` first.")
-    return json.loads(path.read_text())
+    kept = json.loads(path.read_text())
+    if missing := {"summary", "systems", "paper", "designs"} - set(kept):
+        raise ArtifactError(f"{PUBLISHED} has no {', '.join(sorted(missing))}; run `flowcal score` first.")
+    return kept
 
 
 def replicate(
@@ -180,6 +187,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _folder(function: Callable[..., Any], settings: Mapping[str, Any]) -> Path:
-    """Where verdicts are kept: code and settings name it."""
-    recipe = digest([code_digest(function.__module__), function.__name__, settings])
+    """Where verdicts are kept: code and settings name it, of networks their weights and not how long they trained."""
+    decisive = {name: value.tensors if isinstance(value, Weights) else value for name, value in settings.items()}
+    recipe = digest([code_digest(function.__module__), function.__name__, decisive])
     return find_root() / "artifacts" / "score" / recipe[:12]

@@ -180,10 +180,16 @@ def _design_rows(designs: Mapping[str, Any], resolution: float) -> dict[str, Any
         pof = [0.0 if low <= RULE_OF_THREE * resolution else low, high]
         rows[key] = {
             "X_c": [round(value, 5) for value in design["x_c"]],
-            "J_interval": [round(value, 5) for value in design["performance"]],
+            "J_interval": _verified_range(design),
             "pof_interval": pof,
         }
     return rows
+
+
+def _verified_range(design: Mapping[str, Any]) -> list[float]:
+    """The emulated range of J over E, moved by what the simulator says of its lower end, with two standard errors."""
+    (low, high), (value, error) = design["performance"], design["j"]
+    return [round(value - 2 * error, 5), round(value + high - low + 2 * error, 5)]
 
 
 def _samples(model: UncertaintyModel) -> dict[str, str]:
