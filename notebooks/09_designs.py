@@ -660,3 +660,5 @@ for key, name in {"um_2": "UM2", "paper": "Wang et al."}.items():
 # {glue:text}`cost` kW in the median; without it {glue:text}`kept_plain` would. All problems for UM2 took {glue:text}`seconds` s, training
 # included, and {glue:text}`calls` simulations: {glue:text}`hours_alone` hours with the organisers' program on one core, {glue:text}`minutes_cluster`
 # minutes on 64. A published entry spent 58 to 72 hours on each problem.
+#
+# `flowcal export DIR` writes designs, intervals and samples of both models in the organisers' form.
