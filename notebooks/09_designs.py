@@ -568,7 +568,8 @@ figures.present(
 # One system is one draw of luck. For {glue:text}`systems` of the synthetic systems of *What observations share*, whose shapes of $f_a$ take
 # turns, UM2 is inferred from its thousand hours and the problem with $\epsilon = 10^{-4}$ solved three times: at the credible bound, with
 # the inferred $f_a$ taken at its word, and with the system's truth known (`make score`). In {glue:text}`refused` of them no design
-# reaches $\epsilon$ in one of the three, for their winds are too rough; the rest is judged by the truth, $J$ in simulated hours.
+# reaches $\epsilon$ in one of the three, for their winds are too rough; in {glue:text}`binding` of the others the constraint binds. Designs
+# are judged by the truth, $J$ in simulated hours.
 
 # %%
 judged = read_replication()["designs"]
@@ -580,8 +581,8 @@ kept = {
 }
 cost = [row["truth"]["j"] - row["credible"]["j"] for row in solved]
 study.claim(
-    "in nine of ten systems at least the design at the credible bound keeps epsilon under the truth",
-    kept["credible"] >= 0.9 * len(solved),
+    "in 85 % of the systems at least the design at the credible bound keeps epsilon under the truth",
+    kept["credible"] >= 0.85 * len(solved),
 )
 study.claim("without the bound fewer do", kept["plain"] < kept["credible"])
 
@@ -630,6 +631,8 @@ study.claim(
 # %% tags=["nbval-ignore-output", "hide-input"]
 glue("iterations", budget.published_iterations, display=False)
 glue("systems", len(judged), display=False)
+binding = sum(row["truth"]["pof"] > 0.99e-4 for row in solved)
+glue("binding", binding, display=False)
 glue("refused", len(judged) - len(solved), display=False)
 glue("kept", f"{kept['credible']} of {len(solved)}", display=False)
 glue("kept_plain", f"{kept['plain']} of {len(solved)}", display=False)
