@@ -96,7 +96,11 @@ def test_an_epsilon_out_of_reach_is_refused_and_the_rest_is_kept(emulator, sever
 def test_mass_at_the_bounds_does_no_harm(emulator, severity, model):
     edges = FamilyDistribution((Cluster(1.0, (Marginal("beta", (-1.5, -1.5)), Marginal("beta", (-1.0, -1.0)))),))
     found = optimal_designs(WindFarm(), UncertaintyModel(edges, model.e), [], emulator, severity, **BUDGET)["designs"]
-    assert found["performance"]["pof"]["pof"][-1] > 0.01
+    design = found["performance"]
+    assert design["pof"]["pof"][-1] > 0.01
+    assert design["pof_integral"][-1] == pytest.approx(
+        design["pof"]["pof"][-1], abs=4 * design["pof"]["standard_error"][-1]
+    )
 
 
 def test_refinement_is_about_the_designs(model, emulator, severity, found):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flowcal.challenge import RATED_POWER
 from flowcal.decide.aleatory_plane import AleatoryPlane
 from flowcal.decide.performance import tabulate_performance
 from flowcal.decide.power_emulator import PowerEmulator
@@ -19,8 +20,10 @@ X_E, X_C = (0.35, 0.6, 0.4), (0.6, 0.4, 0.6)
 
 def test_even_an_untrained_emulator_leaves_the_value_right():
     emulator = PowerEmulator(1).eval()
+    emulator.limit.fill_(RATED_POWER)  # so that it says something, though nothing right
     plane = AleatoryPlane(WINDS)
     (performance,) = tabulate_performance(emulator, [WINDS], EpistemicBox(X_E, X_E))
+    assert performance([X_E], [X_C])[0] > 1
     value, error = verified_performance(emulator, performance, plane, WindFarm(), X_E, X_C, 20_000, 1)
     crude = compare_performance(WINDS, WindFarm(), X_E, [X_C], 100_000, 2)
     assert abs(value - crude.j.item()) < 4 * np.hypot(error, 3 / np.sqrt(100_000)) + 0.002 * value
