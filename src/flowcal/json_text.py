@@ -1,6 +1,7 @@
 """JSON from files that may be damaged or not ours: of bounded size and depth, or an `InputError`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def read_json(path: Path) -> Any:
         If the file cannot be read, is larger than any of ours, or does not fit `parse_json`.
     """
     try:
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
             raise InputError(f"{path.name} is no file.")
         if (size := path.stat().st_size) > MOST_BYTES:
             raise InputError(f"{path.name} has {size} bytes; needed are at most {MOST_BYTES}.")

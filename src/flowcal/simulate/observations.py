@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class Source:
     name: str = "embedded"
 
     def __post_init__(self) -> None:
-        if self.name not in ("embedded", "organisers") and not (Path(self.name) / INDEX_FILE).is_file():
+        if self.name not in ("embedded", "organisers") and not os.path.isfile(Path(self.name, INDEX_FILE)):
             raise InputError(
                 f"observations are {self.name!r}; needed is 'embedded', 'organisers' or a folder with a {INDEX_FILE}."
             )
@@ -164,7 +165,7 @@ def _organisers_files() -> "pooch.Pooch":
 
 def _sha256(path: Path) -> str:
     """SHA-256 of a file, however large."""
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # unlike Path's own, they take a name of any length
         raise InputError(f"{path} cannot be read: it is no file; {INDEX_FILE} names it.")
     try:
         with path.open("rb") as file:
