@@ -55,7 +55,7 @@ def test_frame_samples_stay_in_the_cube():
 def test_frames_may_be_flat_but_not_those_of_level_sets(e):
     flat = Frame([0.1, 0.2, 0.3], np.diag([0.5, 0, 0]))
     assert flat.to_u(np.array([[0.2, 0.2, 0.3]])) == pytest.approx(np.array([[0.2, 0, 0]]))
-    with pytest.raises(InputError, match="needed is one that is not flat"):
+    with pytest.raises(InputError, match="needed is one that is neither flat"):
         EpistemicLevelSet(e.posterior, flat, e.features[0], e.threshold)
 
 

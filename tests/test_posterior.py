@@ -184,7 +184,7 @@ def test_a_folder_that_is_not_there_is_named(posterior, tmp_path):
         ({"scaling": "cubic"}, "scaling is 'cubic'"),
         ({"dropout": 2.0}, "dropout"),
         ({"parameters": ("X_a1", "X_a1")}, "each once"),
-        ({"encoder_layers": 1000}, "up to 32 layers"),
+        ({"encoder_layers": 1000}, "up to 12 layers"),
     ],
 )
 def test_refuses_architectures(change, said):

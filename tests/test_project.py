@@ -20,6 +20,7 @@ CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
 RANK = {
     "errors": 0,
     "challenge": 1,
+    "json_text": 1,
     "weights": 1,
     "artifacts": 1,
     "simulate": 2,

@@ -26,12 +26,15 @@ import xarray as xr
 
 from flowcal import __version__
 from flowcal.errors import FlowcalError, FlowcalWarning, InputError
+from flowcal.json_text import read_json
 from flowcal.weights import Weights, WeightsError, read_weights, write_weights
 
 __all__ = ["ArtifactError", "Shelf", "code_digest", "digest"]
 
 PACKAGE = "flowcal"
 SUFFIXES = {"dataset": ".nc", "weights": ".safetensors", "json": ".json"}
+NAME = r"[a-z][a-z0-9_]*"
+SOURCE = rf"[A-Za-z0-9_-]+/{NAME}"  # chapter and artifact: nothing that could leave the folder of all chapters
 
 
 class ArtifactError(FlowcalError):
@@ -71,7 +74,7 @@ class Shelf:
         Dataset, Weights or any JSON value
             What the function returned, as read back from its file.
         """
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "chapter":
+        if not re.fullmatch(NAME, name) or name == "chapter":
             raise InputError(
                 f"name is {name!r}; needed are lower-case letters, digits and underscores, but not 'chapter'."
             )
@@ -104,10 +107,12 @@ class Shelf:
         ArtifactError
             If it is not there, is damaged, or what it was made with or from has changed since.
         """
-        path = self._root / chapter / name
-        value = _read(path)
-        self._check_fresh(chapter, name)
-        self._made_from[f"{chapter}/{name}"] = digest(value)
+        source = f"{chapter}/{name}"
+        if not re.fullmatch(SOURCE, source):
+            raise InputError(f"the artifact is {source!r}; needed are the names of a chapter and of what it has kept.")
+        value = _read(self._root / source)
+        self._check_fresh(source)
+        self._made_from[source] = digest(value)
         return value
 
     def origin(self, chapter: str, name: str) -> str:
@@ -115,19 +120,24 @@ class Shelf:
 
         It is the same on every machine, which the digits of a trained network are not.
         """
-        self._check_fresh(chapter, name)
+        self._check_fresh(f"{chapter}/{name}")
         manifest = _read_manifest(self._root / chapter / name)
         return digest({part: manifest[part] for part in ("function", "code", "settings")})
 
-    def _check_fresh(self, chapter: str, name: str) -> None:
-        manifest = _read_manifest(self._root / chapter / name)
-        if manifest is None or manifest["code"] != {module: _digest_now(module) for module in manifest["code"]}:
-            raise ArtifactError(f"{chapter}/{name} was made by other code than today's; run chapter {chapter!r} again.")
-        for source, was in manifest["made_from"].items():
-            now = _read_manifest(self._root / source)
-            if now is None or now["digest"] != was:
-                raise ArtifactError(f"{chapter}/{name} was made from another {source}; run chapter {chapter!r} again.")
-            self._check_fresh(*source.split("/"))
+    def _check_fresh(self, artifact: str) -> None:
+        """Refuse an artifact that was made by other code, or from something since changed, directly or not."""
+        checked, todo = set(), [artifact]
+        while todo:
+            artifact = todo.pop()
+            chapter, manifest = artifact.split("/")[0], _read_manifest(self._root / artifact)
+            if manifest is None or manifest["code"] != {module: _digest_now(module) for module in manifest["code"]}:
+                raise ArtifactError(f"{artifact} was made by other code than today's; run chapter {chapter!r} again.")
+            for source, was in manifest["made_from"].items():
+                now = _read_manifest(self._root / source)
+                if now is None or now["digest"] != was:
+                    raise ArtifactError(f"{artifact} was made from another {source}; run chapter {chapter!r} again.")
+            checked.add(artifact)
+            todo += manifest["made_from"].keys() - checked
 
 
 def digest(value: Any) -> str:
@@ -184,7 +194,7 @@ def _read(path: Path) -> Any:
         raise ArtifactError(f"{chapter}/{name} is missing; run chapter {chapter!r} first.")
     try:
         value = _load(_file(path, manifest["kind"]), manifest["kind"])
-    except (OSError, ValueError, KeyError, WeightsError) as error:
+    except (OSError, ValueError, WeightsError) as error:
         raise ArtifactError(f"{chapter}/{name} cannot be read ({error}); run chapter {chapter!r} again.") from error
     if digest(value) != manifest["digest"]:
         raise ArtifactError(f"{chapter}/{name} has been changed on disk; run chapter {chapter!r} again.")
@@ -208,8 +218,19 @@ def _store(file: Path, kind: str, value: Any) -> None:
 
 def _load(file: Path, kind: str) -> Any:
     if kind == "dataset":
-        return xr.load_dataset(file, engine="h5netcdf")
-    return read_weights(file) if kind == "weights" else json.loads(file.read_text())
+        return _load_dataset(file)
+    return read_weights(file) if kind == "weights" else read_json(file)
+
+
+def _load_dataset(file: Path) -> xr.Dataset:
+    """The dataset, unless it claims to be larger than a file without compression can hold."""
+    try:
+        with xr.open_dataset(file, engine="h5netcdf") as dataset:
+            if dataset.nbytes > 2 * file.stat().st_size:
+                raise ValueError(f"{file.name} claims {dataset.nbytes} bytes of data, more than it can hold")
+            return dataset.load()
+    except Exception as error:  # whatever a damaged file leads the libraries into
+        raise ValueError(f"{file.name} is no netCDF of ours: {type(error).__name__}, {error}") from error
 
 
 def _manifest(path: Path) -> Path:
@@ -223,11 +244,21 @@ def _file(path: Path, kind: str) -> Path:
 def _read_manifest(path: Path) -> dict | None:
     """The manifest, or None where there is none that can be understood."""
     try:
-        manifest = json.loads(_manifest(path).read_text())
-    except (OSError, ValueError):
+        manifest = read_json(_manifest(path))
+    except InputError:
         return None
     needed = {"function", "code", "settings", "made_from", "kind", "digest"}
-    return manifest if isinstance(manifest, dict) and needed <= manifest.keys() else None
+    if not isinstance(manifest, dict) or not needed <= manifest.keys():
+        return None
+    named = all(_is_text_by_text(manifest[part]) for part in ("code", "made_from"))
+    inside = named and all(re.fullmatch(SOURCE, source) for source in manifest["made_from"])
+    notes = manifest.get("notes", [])
+    legible = isinstance(notes, list) and all(isinstance(note, str) for note in notes)
+    return manifest if inside and legible and manifest["kind"] in list(SUFFIXES) else None
+
+
+def _is_text_by_text(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
 def _describe(value: Any) -> Any:
@@ -313,16 +344,21 @@ def _imports(module: str) -> list[str]:
 
 
 def _find(module: str) -> Path | None:
-    """The file of a module of the package, or None where the name is something else, such as a function."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
+    """The file of a module of the package, or None where the name is something else, such as a function.
+
+    It is looked for by its name alone: a manifest may name any module, and none shall be imported for that.
+    """
+    package, *parts = module.split(".")
+    spec = importlib.util.find_spec(PACKAGE)
+    if package != PACKAGE or spec is None or not all(part.isidentifier() for part in parts):
         return None
-    return Path(spec.origin) if spec is not None and spec.origin else None
+    place = Path(spec.origin).parent.joinpath(*parts)
+    files = (place / "__init__.py", place.with_name(f"{place.name}.py"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _source(module: str) -> Path:
-    path = _find(module) if module.split(".")[0] == PACKAGE else None
+    path = _find(module)
     if path is None:
         raise InputError(f"{module!r} is not a module of {PACKAGE}; only its functions make artifacts.")
     return path

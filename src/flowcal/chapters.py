@@ -24,6 +24,7 @@ from traitlets.config import Config
 
 from flowcal import __version__
 from flowcal.errors import FlowcalError, InputError
+from flowcal.json_text import read_json
 from flowcal.simulate.observations import organisers_file
 from flowcal.study import Study, find_root, split_command
 
@@ -238,11 +239,14 @@ def _manifest(chapter: Chapter, folder: Path) -> Path:
 
 
 def _read_manifest(chapter: Chapter, folder: Path) -> dict[str, Any] | None:
+    """The manifest, or None where there is none that can be understood."""
     try:
-        manifest = json.loads(_manifest(chapter, folder).read_text())
-    except (OSError, ValueError):
+        manifest = read_json(_manifest(chapter, folder))
+    except InputError:
         return None
-    return manifest if isinstance(manifest, dict) and "key" in manifest else None
+    kinds = {"key": str, "finished": str, "wall_time_s": float}
+    fits = isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in kinds.items())
+    return manifest if fits else None
 
 
 def _indented(text: str) -> str:

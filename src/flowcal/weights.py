@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from flowcal.errors import FlowcalError
+from flowcal.json_text import parse_json
 
 __all__ = ["Weights", "WeightsError", "read_weights", "write_weights"]
 
 HEADER = "flowcal"
+MOST_BYTES = 2**30  # the study's largest network takes a hundredth of that
 
 
 class WeightsError(FlowcalError):
@@ -60,6 +62,8 @@ def read_weights(path: Path) -> Weights:
         If the file is missing, is not safetensors, or has no header of ours.
     """
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ValueError(f"it has {size} bytes, more than {MOST_BYTES}")
         with safe_open(path, "numpy") as file:
             header = (file.metadata() or {}).get(HEADER)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
@@ -71,7 +75,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def _read_header(text: str | None) -> dict[str, Any]:
-    header = json.loads(text) if text is not None else None
+    header = parse_json(text) if text is not None else None
     if not isinstance(header, dict):
         raise ValueError(f"its metadata has no {HEADER!r} that holds a JSON object")
     return header

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyvinecopulib
@@ -230,15 +231,31 @@ class FamilyDistribution:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, list]) -> "FamilyDistribution":
-        """The distribution that `to_dict` described."""
-        return cls(
-            tuple(
-                Cluster(
-                    row["weight"],
-                    tuple(Marginal(family, (first, second)) for family, first, second in row["marginals"]),
-                    row["copula"],
-                    row["tau"],
-                )
-                for row in kept["clusters"]
-            )
-        )
+        """The distribution that `to_dict` described, or an `InputError` if it described none."""
+        try:
+            return cls(tuple(_cluster(row) for row in kept["clusters"]))._checked()
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"a distribution of families cannot be read: {type(error).__name__}, {error}") from error
+
+    def _checked(self) -> "FamilyDistribution":
+        total = sum(cluster.weight for cluster in self.clusters)
+        if not (abs(total - 1) < 1e-12 and all(cluster.weight >= 0 for cluster in self.clusters)):
+            raise InputError(f"the weights add up to {total}; needed are shares of 1.")
+        return self
+
+
+def _cluster(row: Mapping[str, Any]) -> Cluster:
+    """The cluster that a row of `FamilyDistribution.to_dict` described."""
+    first, second = (_marginal(*part) for part in row["marginals"])
+    make_copula(row["copula"], row["tau"])  # refuses what is none
+    return Cluster(float(row["weight"]), (first, second), row["copula"], float(row["tau"]))
+
+
+def _marginal(family: str, first: float, second: float) -> Marginal:
+    """The marginal, unless it has no density or no quantiles between the bounds."""
+    marginal, inside = Marginal(family, (float(first), float(second))), np.linspace(LOW, HIGH, 11)[1:-1]
+    with np.errstate(all="ignore"):
+        values = np.concatenate([marginal.pdf(inside), marginal.ppf(inside), [marginal._mass]])
+    if not (np.isfinite(values).all() and marginal._mass > 0):
+        raise InputError(f"{family} with {first} and {second} is no distribution within [{LOW}, {HIGH}].")
+    return marginal

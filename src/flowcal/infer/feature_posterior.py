@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from flowcal.artifacts import digest
 from flowcal.errors import InputError
 from flowcal.infer.flows import BoundedFlow, Coupling
+from flowcal.infer.kept_network import rebuilt
 from flowcal.infer.training import History, Trainer, Training, seeded, train
 from flowcal.weights import Weights, WeightsError
 
 __all__ = ["FeaturePosterior", "Layout"]
 
 BLOCK = 200_000  # draws that are made at a time, so that any number fits in memory
-LARGEST = 10_000  # so that a damaged header cannot ask for more memory than there is
+# So that a damaged header cannot ask for more memory than there is, nor for much time.
+MOST = {"parameters": 32, "features": 10_000, "width": 512, "coupling_layers": 32}
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ class Layout:
     coupling: Coupling = "affine"
 
     def __post_init__(self) -> None:
-        sizes = (self.parameters, self.features, self.width, self.coupling_layers)
-        if not all(isinstance(size, int) and 1 <= size <= LARGEST for size in sizes):
-            raise InputError(f"the sizes of {self} do not fit; needed are whole numbers from 1 to {LARGEST}.")
+        for name, most in MOST.items():
+            size = getattr(self, name)
+            if not isinstance(size, int) or not 1 <= size <= most:
+                raise InputError(f"{name} is {size!r}; needed are whole numbers from 1 to {most}.")
 
 
 @contextmanager
@@ -198,15 +201,7 @@ class FeaturePosterior(nn.Module):
         header = weights.header
         if header.get("kind") != cls.__name__:
             raise WeightsError(f"the weights are of kind {header.get('kind')!r}; needed is {cls.__name__!r}.")
-        try:
-            posterior = cls(Layout(**header["layout"]), header["random_seed"])
-            posterior.load_state_dict({name: torch.from_numpy(value) for name, value in weights.tensors.items()})
-            if not all(torch.isfinite(value).all() for value in posterior.state_dict().values()):
-                raise ValueError("some are not finite")
-            posterior.history = History(**header["history"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, InputError) as error:
-            raise WeightsError(f"the weights do not fit their header: {error}") from error
-        return posterior.to(Trainer(device).resolve()).eval()
+        return rebuilt(lambda: cls(Layout(**header["layout"]), header["random_seed"]), weights, device)
 
     def _conditions(self, features: ArrayLike, draws: int) -> Iterator[tuple[slice, Tensor]]:
         """Conditions of the flow, block by block, with the rows of features that they belong to."""

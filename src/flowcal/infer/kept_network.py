@@ -1,17 +1,19 @@
 """Networks that can be written down and read again: what they were built with, their weights, their learning curve."""
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import nn
 
 from flowcal.artifacts import digest
-from flowcal.errors import InputError
 from flowcal.infer.training import History, Trainer
 from flowcal.weights import Weights, WeightsError
 
-__all__ = ["KeptNetwork"]
+__all__ = ["KeptNetwork", "rebuilt"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class KeptNetwork(nn.Module):
@@ -48,12 +50,34 @@ class KeptNetwork(nn.Module):
         header = weights.header
         if header.get("kind") != cls.__name__:
             raise WeightsError(f"the weights are of kind {header.get('kind')!r}; needed is {cls.__name__!r}.")
-        try:
-            network = cls(**header["built_with"])
-            network.load_state_dict({name: torch.tensor(value) for name, value in weights.tensors.items()})
-            if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
-                raise ValueError("some are not finite")
-            network.history = History(**header["history"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, InputError) as error:
-            raise WeightsError(f"the weights do not fit their header: {error}") from error
-        return network.to(Trainer(device).resolve()).eval()
+        return rebuilt(lambda: cls(**header["built_with"]), weights, device)
+
+
+def rebuilt(build: Callable[[], Network], weights: Weights, device: str) -> Network:
+    """A network with kept weights and history, ready for use.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the network that the header describes; may fail in any way that a wrong header leads it to.
+    weights : Weights
+    device : str
+
+    Raises
+    ------
+    WeightsError
+        If header and weights do not fit each other.
+    """
+    try:
+        network = build()
+        tensors = {name: torch.tensor(value) for name, value in weights.tensors.items()}
+        network.load_state_dict(tensors)
+        for name, value in network.state_dict().items():
+            if tensors[name].dtype != value.dtype:
+                raise ValueError(f"{name} is of type {tensors[name].dtype}; needed is {value.dtype}")
+            if not torch.isfinite(value).all():
+                raise ValueError(f"some of {name} are not finite")
+        network.history = History(**weights.header["history"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        raise WeightsError(f"the weights do not fit their header: {error}") from error
+    return network.to(Trainer(device).resolve()).eval()

@@ -40,8 +40,8 @@ class EpistemicLevelSet:
     def __init__(self, posterior: FeaturePosterior, frame: Frame, features: ArrayLike, threshold: float) -> None:
         self.posterior, self.frame, self.threshold = posterior, frame, float(threshold)
         self.features = np.asarray(features, np.float64)[None]
-        if not frame.volume > 0:
-            raise InputError(f"the frame has volume {frame.volume}; needed is one that is not flat.")
+        if not 0 < frame.volume < np.inf:
+            raise InputError(f"the frame has volume {frame.volume}; needed is one that is neither flat nor endless.")
 
     @property
     def identity(self) -> dict[str, str]:
@@ -114,9 +114,14 @@ class EpistemicLevelSet:
                 name.removeprefix("posterior."): tensors[name] for name in tensors if name.startswith("posterior.")
             }
             posterior = FeaturePosterior.from_weights(Weights(header["posterior"], parts), device)
-            frame = Frame(tensors["corner"], tensors["edges"])
-            return cls(posterior, frame, tensors["features"][0], header["threshold"])
-        except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
+            frame, features = Frame(tensors["corner"], tensors["edges"]), tensors["features"]
+            if features.shape != (1, posterior.layout.features) or not np.isfinite(features).all():
+                raise InputError(f"features have shape {features.shape}; needed is (1, {posterior.layout.features}).")
+            threshold = header["threshold"]
+            if not isinstance(threshold, float) or not np.isfinite(threshold):
+                raise InputError(f"threshold is {threshold!r}; needed is a finite number.")
+            return cls(posterior, frame, features[0], threshold)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise WeightsError(f"the weights do not fit their header: {error}") from error
 
     @cached_property

@@ -22,6 +22,7 @@ from flowcal.artifacts import digest
 from flowcal.challenge import CONTROL, INPUTS, OUTPUTS
 from flowcal.errors import InputError
 from flowcal.infer.flows import BoundedFlow, Coupling
+from flowcal.infer.kept_network import rebuilt
 from flowcal.infer.summary import CURVES, Scaling, SeriesScaling, TransformerSummary
 from flowcal.infer.training import History, Trainer, Training, seeded, train
 from flowcal.simulate.hours import check_hours
@@ -29,7 +30,7 @@ from flowcal.weights import Weights, WeightsError, read_weights, write_weights
 
 __all__ = ["Architecture", "HourPosterior", "train_posterior"]
 
-DEEPEST, WIDEST = 32, 512  # so that a damaged header cannot ask for more memory than there is
+DEEPEST, WIDEST = 12, 512  # so that a damaged header cannot ask for more memory than there is
 BLOCK = 1000  # hours that are read at a time, so that any number fits in memory
 
 
@@ -68,6 +69,8 @@ class Architecture:
     def __post_init__(self) -> None:
         if not set(self.parameters) <= set(INPUTS) or len(set(self.parameters)) != len(self.parameters):
             raise InputError(f"parameters are {self.parameters}; needed are some of {', '.join(INPUTS)}, each once.")
+        if not isinstance(self.reads_control, bool):
+            raise InputError(f"reads_control is {self.reads_control!r}; needed is true or false.")
         if self.scaling not in CURVES:
             raise InputError(f"scaling is {self.scaling!r}; needed is one of {', '.join(CURVES)}.")
         depths = (self.coupling_layers, self.encoder_layers, len(self.hidden))
@@ -228,16 +231,12 @@ class HourPosterior(nn.Module):
         """The posterior that `to_weights` described, or a `WeightsError` if they belong to something else."""
         if weights.header.get("kind") != cls.__name__:
             raise WeightsError(f"the weights are of kind {weights.header.get('kind')!r}; needed is {cls.__name__!r}.")
-        try:
+
+        def build() -> HourPosterior:
             architecture = {name: _tupled(value) for name, value in weights.header["architecture"].items()}
-            posterior = cls(Architecture(**architecture), weights.header["random_seed"])
-            posterior.load_state_dict({name: torch.from_numpy(value) for name, value in weights.tensors.items()})
-            if not all(torch.isfinite(value).all() for value in posterior.state_dict().values()):
-                raise ValueError("some are not finite")
-            posterior.history = History(**weights.header["history"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, InputError) as error:
-            raise WeightsError(f"the weights do not fit their header: {error}") from error
-        return posterior.to(Trainer(device).resolve()).eval()
+            return cls(Architecture(**architecture), weights.header["random_seed"])
+
+        return rebuilt(build, weights, device)
 
     def save(self, path: Path) -> None:
         """Write it to a safetensors file with a JSON header."""

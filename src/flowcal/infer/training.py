@@ -10,6 +10,7 @@ References
 
 import hashlib
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,6 +131,13 @@ class History:
     held_out_loss: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        curves = (self.training_loss, self.held_out_loss, self.seconds)
+        if not all(isinstance(curve, list) and all(isinstance(value, float) for value in curve) for curve in curves):
+            raise InputError("the learning curve does not fit; needed are three lists of numbers.")
+        if len({len(curve) for curve in curves}) > 1:
+            raise InputError(f"the learning curve has {[len(curve) for curve in curves]} epochs; needed are as many.")
+
     @property
     def best(self) -> int:
         """The epoch with the smallest held-out loss, counted from 0; its weights are kept."""
@@ -196,7 +204,8 @@ def train(
 def seeded(*random_seed: int) -> Iterator[None]:
     """Seed PyTorch's own generators, which initialisation and dropout draw from, and leave them as they were."""
     with torch.random.fork_rng():
-        torch.manual_seed(int(np.random.SeedSequence(random_seed).generate_state(1, np.uint64)[0] >> 1))
+        seeds = [operator.index(seed) for seed in random_seed]
+        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1))
         yield
 
 

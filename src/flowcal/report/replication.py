@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from flowcal.artifacts import ArtifactError, code_digest, digest
-from flowcal.errors import FlowcalError
+from flowcal.errors import FlowcalError, InputError
+from flowcal.json_text import read_json
 from flowcal.report.judging import TAIL, judge, judge_paper
 from flowcal.report.judging_designs import judge_designs
 from flowcal.study import PROFILES, Study, find_root
@@ -17,6 +18,7 @@ from flowcal.study import PROFILES, Study, find_root
 __all__ = ["ReplicationError", "read_replication", "replicate", "summarise", "take_up", "write_replication"]
 
 
+MOST_SYSTEMS = 1_000_000
 PUBLISHED = Path("book", "published", "replication.json")
 # In place of Dask's, whose MALLOC_TRIM_THRESHOLD_ slows the fits of f_a 2.7 times.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1}
@@ -96,9 +98,39 @@ def read_replication() -> dict[str, Any]:
     path = find_root() / PUBLISHED
     if not path.is_file():
         raise ArtifactError(f"{PUBLISHED} is missing; run `flowcal score` first.")
-    kept = json.loads(path.read_text())
+    kept = _read(path)
     if missing := {"summary", "systems", "paper", "designs"} - set(kept):
         raise ArtifactError(f"{PUBLISHED} has no {', '.join(sorted(missing))}; run `flowcal score` first.")
+    for name in ("systems", "paper", "designs"):
+        if not isinstance(kept[name], list) or not all(_is_verdict(row) for row in kept[name]):
+            raise ArtifactError(f"{PUBLISHED} has {name!r} that are no list of verdicts; run `flowcal score` again.")
+    for name in {"summary", "recipes"} & kept.keys():
+        if not isinstance(kept[name], dict):
+            raise ArtifactError(f"{PUBLISHED} has {name!r} that is no object; run `flowcal score` again.")
+    return kept
+
+
+def _is_verdict(row: Any) -> bool:
+    """Whether this is an object with the number of a system; the number becomes the name of a file."""
+    number = row.get("number") if isinstance(row, dict) else None
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < MOST_SYSTEMS
+
+
+def _read_verdict(file: Path) -> dict[str, Any]:
+    row = _read(file)
+    if not _is_verdict(row):
+        raise ArtifactError(f"{file} is no verdict on a system; delete it and run `flowcal score` again.")
+    return row
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A JSON object from a file, or an `ArtifactError` that says what to do about it."""
+    try:
+        kept = read_json(file)
+    except InputError as error:
+        raise ArtifactError(f"{file} cannot be read: {error} Delete it and run `flowcal score` again.") from error
+    if not isinstance(kept, dict):
+        raise ArtifactError(f"{file} holds no JSON object; delete it and run `flowcal score` again.")
     return kept
 
 
@@ -161,11 +193,13 @@ def replicate(
             f"{len(failed)} of {len(files)} systems could not be judged, the first, number {number}, by "
             f"{type(error).__name__}: {error}. All others have been, and are kept; run it again for these."
         ) from error
-    return [json.loads(file.read_text()) for file in sorted(folder.glob("[0-9]*.json"))]
+    return [_read_verdict(file) for file in sorted(folder.glob("[0-9]*.json"))]
 
 
 def take_up(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Put published verdicts where `replicate` looks for them."""
+    """Put published verdicts, as `read_replication` gives them, where `replicate` looks for them."""
+    if not all(_is_verdict(row) for row in rows):
+        raise InputError(f"a verdict has no number of a system; needed is a whole number from 0 to {MOST_SYSTEMS - 1}.")
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
         _write(folder / f"{row['number']:03}.json", row)

@@ -11,6 +11,7 @@ References
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from numpy.typing import NDArray
 
 from flowcal.challenge import OUTPUTS
 from flowcal.decide.reliability import RULE_OF_THREE
-from flowcal.errors import FlowcalError
+from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.uncertainty import UncertaintyModel
+from flowcal.json_text import read_json
 from flowcal.report.inferred_models import inferred_models
 from flowcal.study import Study
 
-__all__ = ["SCHEMA", "SubmissionError", "check_results", "export_submission"]
+__all__ = ["SCHEMA", "SubmissionError", "check_results", "export_submission", "read_results"]
 
 Array = NDArray[np.float64]
 
@@ -125,6 +127,22 @@ def export_submission(study: Study, folder: Path) -> list[Path]:
     return written
 
 
+def read_results(path: Path) -> dict[str, Any]:
+    """A results.json, such as one that was filled in by hand after the export, held against the organisers' form.
+
+    Raises
+    ------
+    SubmissionError
+        If it cannot be read or does not fit; the message says where.
+    """
+    try:
+        results = read_json(path)
+    except InputError as error:
+        raise SubmissionError(str(error)) from error
+    check_results(results)
+    return results
+
+
 def check_results(results: Mapping[str, Any]) -> None:
     """Hold results against the schema and their intervals against order.
 
@@ -135,6 +153,8 @@ def check_results(results: Mapping[str, Any]) -> None:
     """
     for error in Draft202012Validator(SCHEMA).iter_errors(results):
         raise SubmissionError(f"results.json, at {error.json_path}: {error.message}.")
+    if path := _not_finite(results, "$"):
+        raise SubmissionError(f"results.json, at {path}: not a finite number.")
     for path, low, high in _intervals(results, "$"):
         if not low <= high:
             raise SubmissionError(f"results.json, at {path}: [{low}, {high}] is not an interval.")
@@ -149,6 +169,14 @@ def _intervals(node: Any, path: str) -> list[tuple[str, float, float]]:
         place = f"{path}.{key}"
         found += [(place, *value)] if key.endswith("_interval") else _intervals(value, place)
     return found
+
+
+def _not_finite(node: Any, path: str) -> str | None:
+    """Where the results hold NaN or infinity, which the schema lets pass, or None."""
+    if isinstance(node, float):
+        return None if math.isfinite(node) else path
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    return next((found for key, value in items if (found := _not_finite(value, f"{path}.{key}"))), None)
 
 
 def _best_guess(model: UncertaintyModel) -> list[float]:

@@ -5,6 +5,8 @@ outputs and the run's number. Observed hours have the same rows under the header
 with a row of zeros that means nothing.
 """
 
+import stat
+import warnings
 from pathlib import Path
 from typing import TextIO
 
@@ -103,7 +105,8 @@ def read_observed_hours(path: Path, hours: int | None = None) -> NDArray[np.floa
     TableError
         If the header, the number or order of rows, or a value (not finite, negative, power above rated) is off.
     """
-    with _opened(path) as file:
+    _size(path)
+    with _opened(path, errors="replace") as file:
         header = file.readline(200).strip()
     if header != OBSERVED_HEADER:
         raise TableError(f"{path.name} starts with {header[:60]!r}; needed is the header {OBSERVED_HEADER!r}.")
@@ -133,9 +136,9 @@ def _write(path: Path, numbers: NDArray[np.float64], last: NDArray[np.int64]) ->
         raise InputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _opened(path: Path) -> TextIO:
+def _opened(path: Path, errors: str = "strict") -> TextIO:
     try:
-        return path.open(encoding="utf-8", errors="replace")
+        return path.open(encoding="utf-8", errors=errors)
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -164,22 +167,33 @@ def _read_numbers(
 
 
 def _load(path: Path, header: int, rows: int, last_may_be_cut: bool) -> NDArray[np.float64]:
-    options = {"delimiter": ",", "ndmin": 2, "comments": None, "skiprows": header}
     try:
-        return np.loadtxt(path, max_rows=rows, encoding="utf-8", **options)
+        return _load_opened(path, rows, header)
     except ValueError:
         with path.open("rb") as file:
             finished = sum(line.endswith(b"\n") for line in file) - header
         if not last_may_be_cut or not 0 < finished < rows:
             raise
-        return np.loadtxt(path, max_rows=finished, encoding="utf-8", **options)
+        return _load_opened(path, finished, header)
+
+
+def _load_opened(path: Path, rows: int, header: int) -> NDArray[np.float64]:
+    """The rows of a file opened by us: by its name, NumPy would unpack what ends in .gz, to any size."""
+    with _opened(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of lines without numbers
+        return np.loadtxt(file, delimiter=",", ndmin=2, comments=None, skiprows=header, max_rows=rows)
 
 
 def _size(path: Path) -> int:
+    """Bytes of a file; what is none, such as a folder or a pipe that would be waited for, is refused."""
     try:
-        return path.stat().st_size
-    except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror}.") from error
+        found = path.stat()
+    except (OSError, ValueError) as error:  # a name with a null character is no name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TableError(f"{path} cannot be read: {reason}.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise TableError(f"{path} cannot be read: it is no file.")
+    return found.st_size
 
 
 def _split_runs(table: NDArray[np.float64], path: Path) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ ORGANISERS_ADDRESS = (
 
 INDEX_FILE = "control_points.csv"
 INDEX_HEADER = ["file", *CONTROL]
+LARGEST_INDEX = 1_000_000  # bytes; room for some ten thousand files
 
 
 class FetchFailed(FlowcalError):
@@ -56,7 +58,7 @@ class Source:
     name: str = "embedded"
 
     def __post_init__(self) -> None:
-        if self.name not in ("embedded", "organisers") and not (Path(self.name) / INDEX_FILE).is_file():
+        if self.name not in ("embedded", "organisers") and not os.path.isfile(Path(self.name, INDEX_FILE)):
             raise InputError(
                 f"observations are {self.name!r}; needed is 'embedded', 'organisers' or a folder with a {INDEX_FILE}."
             )
@@ -68,7 +70,7 @@ class Source:
             return {"observations": self.name}
         folder = Path(self.name)
         named = [name for name, _ in _read_index(folder / INDEX_FILE)]
-        digests = [hashlib.sha256(_bytes_of(folder / name)).hexdigest() for name in (INDEX_FILE, *named)]
+        digests = [_sha256(folder / name) for name in (INDEX_FILE, *named)]
         return {"observations": "folder", "sha256": hashlib.sha256("".join(digests).encode()).hexdigest()}
 
 
@@ -103,7 +105,7 @@ def organisers_file() -> Path | None:
         If the file that stands in their place is another.
     """
     path = Path(_organisers_files().abspath) / ORGANISERS_FILE
-    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != ORGANISERS_SHA256:
+    if path.exists() and not (path.is_file() and _sha256(path) == ORGANISERS_SHA256):
         raise FetchFailed(f"{path} is not the organisers' file: its SHA-256 is not {ORGANISERS_SHA256}; delete it.")
     return path if path.exists() else None
 
@@ -161,30 +163,39 @@ def _organisers_files() -> "pooch.Pooch":
     )
 
 
-def _bytes_of(path: Path) -> bytes:
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file, however large."""
+    if os.path.exists(path) and not os.path.isfile(path):  # unlike Path's own, they take a name of any length
+        raise InputError(f"{path} cannot be read: it is no file; {INDEX_FILE} names it.")
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; {INDEX_FILE} names it.") from error
 
 
 def _read_index(path: Path) -> list[tuple[str, tuple[float, ...]]]:
     try:
+        if (size := path.stat().st_size) > LARGEST_INDEX:
+            raise InputError(f"{path} has {size} bytes; needed are at most {LARGEST_INDEX}.")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        header, *rows = [row for row in csv.reader(text.splitlines()) if row] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"{path} cannot be read: {error}. Needed is a file with the header {','.join(INDEX_HEADER)}."
         ) from error
-    header, *rows = [row for row in csv.reader(text.splitlines()) if row] or [[]]
     if header != INDEX_HEADER or not rows:
         raise InputError(
-            f"{path} starts with {header}; needed are the header {','.join(INDEX_HEADER)} and a row a file."
+            f"{path} starts with {str(header)[:100]}; needed are the header {','.join(INDEX_HEADER)} and a row a file."
         )
-    return [_read_index_row(row, path) for row in rows]
+    named = [_read_index_row(row, path) for row in rows]
+    if len({name for name, _ in named}) < len(named):
+        raise InputError(f"{path} names a file more than once; needed is one row a file.")
+    return named
 
 
 def _read_index_row(row: list[str], path: Path) -> tuple[str, tuple[float, ...]]:
     name, *numbers = row
-    if Path(name).name != name:
+    if Path(name).name != name or name in ("", "..") or "\0" in name:
         raise InputError(f"{path} names the file {name!r}; needed is the name of a file in the same folder.")
     return name, check_control_point(numbers)

@@ -1,0 +1,593 @@
+"""Every reader of files, with valid files to start from, ways to spoil them, and what must hold whatever it is given.
+
+`test_fuzzing.py` and `fuzzing/fuzz_readers.py` both feed these.
+"""
+
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import safetensors.numpy
+import torch
+import xarray as xr
+from test_submission import shape_of
+
+from flowcal import chapters
+from flowcal.artifacts import Shelf, digest
+from flowcal.challenge import OUTPUTS
+from flowcal.decide.power_emulator import PowerEmulator
+from flowcal.decide.surrogate import TimeStepSurrogate
+from flowcal.errors import FlowcalError
+from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
+from flowcal.infer.feature_posterior import FeaturePosterior, Layout
+from flowcal.infer.frame import Frame
+from flowcal.infer.level_set import EpistemicLevelSet
+from flowcal.infer.posterior import Architecture, HourPosterior
+from flowcal.json_text import parse_json, read_json
+from flowcal.report import replication, submission
+from flowcal.simulate.exchange import OBSERVED_HEADER, read_observed_hours, read_output, read_runs
+from flowcal.simulate.observations import Source, read_folder
+from flowcal.weights import Weights, read_weights
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
+
+SECONDS, MEGABYTES = 10, 1000  # that one input may take
+NETWORKS = {kind.__name__: kind for kind in (FeaturePosterior, HourPosterior, PowerEmulator, TimeStepSurrogate)}
+KINDS = NETWORKS | {"EpistemicLevelSet": EpistemicLevelSet}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a file is read.
+
+    Attributes
+    ----------
+    seeds : callable
+        Gives valid files.
+    read : callable
+        Puts a file's content down in a folder and reads it.
+    check : callable
+        Asserts that what was read is what the reader documents.
+    prepare : callable
+        Puts into a new folder what has to be there beside the file.
+    """
+
+    seeds: Callable[[], list[bytes]]
+    read: Callable[[Path, bytes], Any]
+    check: Callable[[Any], None]
+    prepare: Callable[[Path], None] = lambda folder: None
+
+
+def examine(name: str, folder: Path, content: bytes) -> Any:
+    """What a reader makes of a file, None where it refuses it; everything but a `FlowcalError` comes out.
+
+    What it returns has to be valid, no file outside its folder is opened, nothing is unpickled, and time and memory
+    stay within bounds.
+    """
+    reader = READERS[name]
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        reader.prepare(folder)
+    start, memory = time.process_time(), _peak_memory()
+    value, said = None, "nothing wrong"
+    with watched(folder):
+        try:
+            value = reader.read(folder, content)
+        except FlowcalError as error:
+            said = str(error)
+    assert said
+    assert time.process_time() - start < SECONDS
+    assert _peak_memory() - memory < MEGABYTES
+    if value is not None:
+        reader.check(value)
+    return value
+
+
+def _peak_memory() -> float:
+    """Of this process, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000 if resource else 0.0
+
+
+# What is opened and unpickled
+
+_events: list[tuple[str, str]] | None = None
+
+
+def _note(event: str, arguments: tuple) -> None:
+    if _events is not None and event in ("open", "pickle.find_class", "os.mkdir", "os.rename"):
+        _events.append((event, os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""))
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[None]:
+    """Assert that no file beside the folder is opened or made in here, and that nothing is unpickled."""
+    global _events
+    hook()
+    _events = []
+    try:
+        yield
+    finally:
+        events, _events = _events, None
+    parent = os.path.realpath(folder.parent) + os.sep
+    for event, path in events:
+        assert event != "pickle.find_class", "something was unpickled"
+        place = os.path.realpath(path.replace("\0", ""))
+        inside = place.startswith(os.path.realpath(folder) + os.sep) or place == os.path.realpath(folder)
+        assert inside or not (place + os.sep).startswith(parent), f"{event} of {path}"
+        assert path not in ("/etc/passwd", "/dev/zero"), f"{event} of {path}"
+
+
+@cache
+def hook() -> None:
+    """An audit hook, which stays until the process ends."""
+    sys.addaudithook(_note)
+
+
+# Spoiling
+
+BYTES = [
+    b"\0", b"\xff", b"\xef\xbb\xbf", b"\n", b"\r", b",", b"-", b"nan", b"inf", b"1e999", b"9" * 400, b"0x1p3", b"1_0",
+    b"[" * 2000, b'{"a":' * 2000, b'"', b"'", b"#", b"\xe2\x80\xa8", b"\x1f\x8b\x08", b"\\ud800", b"../", b" ", b";",
+]  # fmt: skip
+VALUES = [
+    None, True, False, 0, -1, 1.5, 2**63, 10**400, -(10**18), float("nan"), float("inf"), 1e308, "", "x", "nan", "\0",
+    "\ud800", "../../outside/x", "../outside/x", "/etc/passwd", "..", "a/b/c", "first/value", "second/more",
+    "flowcal.__main__.x", "flowcal..x", "flowcal.cli", [], {}, [[]], [1, 2], {"x": 1}, "@DEEP@", "@DEEPER@", "x" * 300,
+]  # fmt: skip
+
+
+def spoiled(content: bytes, rng: random.Random) -> bytes:
+    """A file with a few faults: in its bytes, its lines, or its JSON."""
+    for _ in range(rng.choice([1, 1, 1, 2, 3, 8])):
+        content = rng.choice([_in_bytes, _in_bytes, _in_lines, _in_json, _in_json, _in_json])(content, rng)
+    return content
+
+
+def _in_bytes(content: bytes, rng: random.Random) -> bytes:
+    start, end = sorted(rng.randrange(len(content) + 1) for _ in range(2))
+    end = min(end, start + rng.choice([1, 8, 10**9]))
+    return rng.choice(
+        [
+            lambda: content[:start],
+            lambda: content[:start] + content[end:],
+            lambda: content[:end] + content[start:],
+            lambda: content[:start] + rng.choice(BYTES) + content[start:],
+            lambda: content[:start] + rng.choice(BYTES) + content[end:],
+            lambda: content[:start] + bytes([rng.randrange(256)]) + content[start + 1 :],
+            lambda: content.decode("utf-8", "replace").encode(rng.choice(["utf-16", "utf-8-sig", "utf-32"])),
+        ]
+    )()
+
+
+def _in_lines(content: bytes, rng: random.Random) -> bytes:
+    lines = content.split(b"\n")
+    row = rng.randrange(len(lines))
+    cells = lines[row].split(b",")
+    cells[rng.randrange(len(cells))] = rng.choice(BYTES)
+    changed = rng.choice([[], [lines[row]] * 2, [lines[row]] * 60, [b",".join(cells)], [lines[row] + b",1"]])
+    return rng.choice([b"\n", b"\n", b"\n", b"\r\n"]).join(lines[:row] + changed + lines[row + 1 :])
+
+
+def _in_json(content: bytes, rng: random.Random) -> bytes:
+    """Another value, name or place somewhere in the JSON; other content as it is."""
+    try:
+        value = parse_json(content.decode())
+    except (ValueError, UnicodeDecodeError):
+        return content
+    nodes = [value]
+    for node in nodes:
+        nodes += [item for item in _items(node) if isinstance(item, dict | list)]
+    node = rng.choice(nodes)
+    other = rng.choice([*VALUES, value, rng.choice(nodes)])
+    if not isinstance(node, dict | list) or not node:
+        text = json.dumps(other)
+    else:
+        key = rng.choice(list(node)) if isinstance(node, dict) else rng.randrange(len(node))
+        how = rng.choice(["value", "value", "value", "remove", "more", "name"])
+        other = json.loads(json.dumps(other))  # no part of the value itself
+        if how == "value":
+            node[key] = other
+        elif how == "remove":
+            del node[key]
+        elif isinstance(node, list):
+            node.insert(key, other)
+        elif how == "more":
+            node[str(rng.choice(VALUES))] = other
+        else:
+            node[str(rng.choice(VALUES))] = node.pop(key)
+        text = json.dumps(value)
+    text = text.replace('"@DEEP@"', "[" * 200 + "]" * 200)
+    return text.replace('"@DEEPER@"', "[" * 100_000 + "]" * 100_000).encode()
+
+
+def _items(node: Any) -> list[Any]:
+    return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+
+
+# Tables
+
+
+def _hours(n: int) -> np.ndarray:
+    return np.random.default_rng(n).random((n, 60, 6)).round(3)
+
+
+def _rows(y: np.ndarray, first: int = 0) -> list[str]:
+    return [",".join(map(str, [*minute, number])) for number, hour in enumerate(y, first) for minute in hour]
+
+
+def _observed() -> list[bytes]:
+    rows = ["0.0,0.0,0.0,0.0,0.0,0.0,0", *_rows(_hours(2))]
+    return ["\n".join([OBSERVED_HEADER, *part, ""]).encode() for part in (rows, rows[1:61])]
+
+
+def _output() -> list[bytes]:
+    return ["\n".join([*_rows(_hours(3), first), ""]).encode() for first in (0, 1)]
+
+
+def _runs() -> list[bytes]:
+    return [b"0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,1\n0,1,0.5,0.5,0.5,0.5,1e-300,0.25,2147483647\n", b"0,0,0,0,0,0,0,0,7"]
+
+
+def _read_table(folder: Path, content: bytes, read: Callable[..., Any], *arguments: Any) -> Any:
+    path = folder / "table.csv"
+    path.write_bytes(content)
+    return read(path, *arguments)
+
+
+def _check_observed(y: np.ndarray) -> None:
+    assert y.shape == (len(y), 60, 6)
+    assert len(y) > 0
+    assert (np.isfinite(y) & (y >= 0)).all()
+    assert (y[:, :, :3] <= 3.35 * (1 + 1e-9)).all()
+
+
+def _check_output(y: np.ndarray) -> None:
+    assert y.shape == (3, 60, 6)
+    assert y.dtype == np.float64
+
+
+def _check_runs(runs: tuple[np.ndarray, np.ndarray]) -> None:
+    x, seed = runs
+    assert x.shape == (len(x), 8)
+    assert seed.shape == (len(x),)
+    assert ((x >= 0) & (x <= 1)).all()
+    assert ((seed >= 1) & (seed < 2**31)).all()
+    assert seed.dtype == np.int64
+
+
+def _index() -> list[bytes]:
+    names = ["first.csv", "second.csv", "inner", "pipe", "absent.csv", "table.csv.gz"]
+    rows = [f"{name},0.1,0.2,{number / 10}" for number, name in enumerate(names)]
+    header = "file,X_c1,X_c2,X_c3"
+    indices = [rows[:1], rows[:2], *([row] for row in rows[2:]), ["../outside.csv,0,0,0"], ["..,0,0,0"]]
+    return ["\n".join([header, *part, ""]).encode() for part in indices]
+
+
+def _make_folder(folder: Path) -> None:
+    """Files of hours, one of them outside, and what only looks like one."""
+    for name in ("first.csv", "second.csv", "../outside.csv", "table.csv.gz"):
+        (folder / name).write_bytes(_observed()[0])
+    (folder / "inner").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe")
+
+
+def _read_index(folder: Path, content: bytes) -> xr.Dataset:
+    (folder / "control_points.csv").write_bytes(content)
+    try:
+        identity = Source(str(folder)).identity
+        assert len(identity["sha256"]) == 64
+    except FlowcalError:
+        pass
+    return read_folder(folder)
+
+
+def _check_folder(hours: xr.Dataset) -> None:
+    _check_observed(hours.y.values)
+    assert hours.x_c.shape == (hours.sizes["sample"], 3)
+    assert ((hours.x_c >= 0) & (hours.x_c <= 1)).all()
+
+
+# Artifacts
+
+
+def _made_up(value: Any) -> Any:
+    """In place of a function of the package."""
+    return value
+
+
+_made_up.__module__ = "flowcal.challenge"
+DATASET = xr.Dataset({"y": (("n", "k"), np.arange(6.0).reshape(2, 3))}, {"k": ["a", "b", "c"]}, {"units": "MW"})
+VALUE = {"value": [1, 2.5, None, "text"], "row": {"x": 0.1}}
+WEIGHTS = Weights({"kind": "none", "numbers": [1, 2]}, {"a": np.arange(3.0)})
+
+
+def _keep_all(root: Path) -> None:
+    """An artifact of every kind in the first chapter; another made from all of them in the second."""
+    first = Shelf(root, "first")
+    first.keep("value", _made_up, value=VALUE)
+    first.keep("hours", _made_up, value=DATASET)
+    first.keep("weights", _made_up, value=WEIGHTS)
+    _second(root).keep("more", _made_up, value=VALUE)
+    Shelf(root.parent / "outside", "x").keep("x", _made_up, value=1)
+
+
+def _second(root: Path) -> Shelf:
+    second = Shelf(root, "second")
+    for name in ("value", "hours", "weights"):
+        second.read("first", name)
+    return second
+
+
+@cache
+def _artifact(path: str) -> bytes:
+    """A file of the store."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "store"
+        _keep_all(root)
+        return (root / path).read_bytes()
+
+
+def _put(folder: Path, path: str, content: bytes | None = None) -> None:
+    """Change one file of the store, or put it back as it was."""
+    (folder / path).write_bytes(content if content is not None else _artifact(path))
+
+
+def _read_manifest(folder: Path, content: bytes) -> Any:
+    _put(folder, "second/more.manifest.json", content)
+    try:
+        value = Shelf(folder, "third").read("second", "more")
+        assert digest(value) == json.loads(content)["digest"]
+        return value
+    finally:
+        kept = _second(folder).keep("more", _made_up, value=VALUE)  # whatever the manifest says
+        assert kept == VALUE
+        assert (folder / "second/more.manifest.json").read_bytes()
+
+
+def _read_source(folder: Path, content: bytes) -> Any:
+    """The manifest of what another artifact was made from."""
+    _put(folder, "first/value.manifest.json", content)
+    try:
+        return Shelf(folder, "third").read("second", "more")
+    finally:
+        _put(folder, "first/value.manifest.json")
+
+
+def _read_kept(name: str, file: str) -> Callable[[Path, bytes], Any]:
+    def read(folder: Path, content: bytes) -> Any:
+        _put(folder, f"first/{file}", content)
+        try:
+            return Shelf(folder, "third").read("first", name)
+        finally:
+            _put(folder, f"first/{file}")
+
+    return read
+
+
+def _check_is(value: Any) -> Callable[[Any], None]:
+    def check(found: Any) -> None:
+        assert digest(found) == digest(value)
+
+    return check
+
+
+# Weights
+
+
+@cache
+def networks() -> dict[str, Weights]:
+    """Small networks of every kind, as weights."""
+    posterior = FeaturePosterior(Layout(3, 2, width=4, coupling_layers=1), 1)
+    small = {"coupling_layers": 1, "hidden": (4,), "width": 4, "encoder_layers": 1, "heads": 2, "feed_forward": 4}
+    hours = HourPosterior(Architecture(("X_a1", "X_a2"), True, "root", **small), 1)
+    level_set = EpistemicLevelSet(posterior, Frame.whole(), [0.5, 0.5], -1.0)
+    parts = (posterior, hours, PowerEmulator(1), TimeStepSurrogate(2, 1))
+    return {type(part).__name__: part.to_weights() for part in parts} | {
+        "EpistemicLevelSet": level_set.to_weights({"rounds": [1]})
+    }
+
+
+def _files_of_weights() -> list[bytes]:
+    return [
+        safetensors.numpy.save(weights.tensors, {"flowcal": json.dumps(weights.header)})
+        for weights in networks().values()
+    ]
+
+
+def _headers() -> list[bytes]:
+    return [json.dumps(weights.header).encode() for weights in networks().values()]
+
+
+def _read_file_of_weights(folder: Path, content: bytes) -> tuple[Weights, Any]:
+    path = folder / "kept.safetensors"
+    path.write_bytes(content)
+    weights = read_weights(path)
+    return weights, _rebuilt(weights)
+
+
+def _read_header(folder: Path, content: bytes) -> tuple[Weights, Any]:
+    """A header in front of the tensors of the kind that it names, or of another where it names none."""
+    path = folder / "kept.safetensors"
+    text = content.decode("utf-8", "replace")
+    try:
+        kind = json.loads(text).get("kind")
+    except (ValueError, AttributeError, RecursionError):
+        kind = None
+    weights = networks().get(str(kind), networks()["FeaturePosterior"])
+    path.write_bytes(safetensors.numpy.save(weights.tensors, {"flowcal": text}))
+    weights = read_weights(path)
+    return weights, _rebuilt(weights)
+
+
+def _rebuilt(weights: Weights) -> Any:
+    kind = weights.header.get("kind")
+    return KINDS.get(kind if isinstance(kind, str) else "", PowerEmulator).from_weights(weights, "cpu")
+
+
+def _check_network(read: tuple[Weights, Any]) -> None:
+    weights, network = read
+    again = network.to_weights(*[{}] if isinstance(network, EpistemicLevelSet) else [])
+    assert digest(again.tensors) == digest(weights.tensors)
+    assert all(np.isfinite(value).all() for value in again.tensors.values())
+    if isinstance(network, EpistemicLevelSet):
+        assert np.isfinite(network.threshold)
+        assert network.contains(np.full((2, 3), 0.5)).shape == (2,)
+        return
+    history = network.history
+    assert len(history) == len(history.training_loss) == len(history.seconds)
+    if isinstance(network, FeaturePosterior):
+        features = np.full((4, network.layout.features), 0.5)
+        draws = network.sample(3, features, np.random.default_rng(1))
+        assert draws.shape == (3, 4, network.layout.parameters)
+    assert isinstance(network, torch.nn.Module)
+
+
+# JSON
+
+
+def _families() -> list[bytes]:
+    marginals = Marginal("Weibull", (0.9, -1.3)), Marginal("beta", (0.8, 2.2))
+    clusters = (
+        Cluster(0.25, marginals, "Frank", tau=0.2),
+        Cluster(0.5, marginals[::-1], "Clayton", tau=-0.5),
+        Cluster(0.25, (Marginal("normal", (0.4, -2.0)), Marginal("gamma", (1.0, -2.0)))),
+    )
+    whole = FamilyDistribution(clusters)
+    one = FamilyDistribution((replace(clusters[0], weight=1.0),))
+    return [json.dumps(each.to_dict()).encode() for each in (whole, one)]
+
+
+def _check_families(f_a: FamilyDistribution) -> None:
+    draws = f_a.sample(5, np.random.default_rng(1))
+    assert draws.shape == (5, 2)
+    assert ((draws >= 0) & (draws <= 1)).all()
+    assert not np.isnan(f_a.log_prob([[0.3, 0.4]])).any()
+    assert FamilyDistribution.from_dict(f_a.to_dict()) == f_a
+
+
+def _results() -> dict[str, Any]:
+    model = {
+        "file_references": {"fa_samples": "a", "E_samples": "b"},
+        "prediction_intervals": {
+            f"alpha_{alpha}": {f"{output}_interval": [0.0, 1.5] for output in OUTPUTS} for alpha in submission.ALPHAS
+        },
+    }
+    design = {"X_c": [0.1, 0.2, 0.3], "J_interval": [5, 6.0], "pof_interval": [0.0, 1e-3]}
+    return {
+        "info": "",
+        "team_id": "",
+        "problem_1": {"best_guess_X_e": [0.1, 0.2, 0.3]} | dict.fromkeys(submission.KEYS.values(), model),
+        "problem_2": dict.fromkeys(submission.KEYS.values(), dict.fromkeys(submission.DESIGNS.values(), design)),
+    }
+
+
+def _check_results(results: dict[str, Any]) -> None:
+    assert shape_of(results).keys() == shape_of(_results()).keys()
+    for models in results["problem_2"].values():
+        for design in models.values():
+            assert all(0 <= value <= 1 for value in design["X_c"] + design["pof_interval"])
+            assert 0 <= design["J_interval"][0] <= design["J_interval"][1] < float("inf")
+
+
+def _replication() -> list[bytes]:
+    rows = [{"number": number, "shape": "plain", "contains": True} for number in range(2)]
+    kept = {"summary": {"systems": 2}, "recipes": {"systems": "abc"}, "systems": rows, "paper": [], "designs": rows[:1]}
+    return [json.dumps(kept).encode()]
+
+
+def _read_json(file: str, read: Callable[[Path], Any]) -> Callable[[Path, bytes], Any]:
+    def put_and_read(folder: Path, content: bytes) -> Any:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return read(path)
+
+    return put_and_read
+
+
+def _read_replication(path: Path) -> dict[str, Any]:
+    root = path.parents[2]
+    with patch.object(replication, "find_root", lambda: root):
+        kept = replication.read_replication()
+    for name in ("systems", "paper", "designs"):
+        replication.take_up(root / "score", kept[name])
+    return kept
+
+
+def _check_replication(kept: dict[str, Any]) -> None:
+    assert isinstance(kept["summary"], dict)
+    assert isinstance(kept.get("recipes", {}), dict)
+    assert all(row["number"] >= 0 for name in ("systems", "paper", "designs") for row in kept[name])
+
+
+def _check_verdicts(rows: list[Any]) -> None:
+    assert len(rows) == 1
+    assert isinstance(rows[0]["number"], int)
+
+
+def _manifest_of_chapter() -> list[bytes]:
+    manifest = {"key": "abc", "settings": {}, "version": "0", "wall_time_s": 1.5, "finished": "2025-01-01 12:00"}
+    return [json.dumps(manifest).encode()]
+
+
+def _read_manifest_of_chapter(path: Path) -> dict[str, Any] | None:
+    return chapters._read_manifest(chapters.Chapter("first", path), path.parents[1])
+
+
+def _check_manifest_of_chapter(state: dict[str, Any]) -> None:
+    assert f"{state['finished']}  {state['wall_time_s']:7.1f} s"  # as `flowcal status` shows it
+    assert isinstance(state["key"], str)
+
+
+READERS = {
+    "hours": Reader(_observed, lambda *a: _read_table(*a, read_observed_hours), _check_observed),
+    "output": Reader(_output, lambda *a: _read_table(*a, read_output, 3), _check_output),
+    "runs": Reader(_runs, lambda *a: _read_table(*a, read_runs), _check_runs),
+    "index": Reader(_index, _read_index, _check_folder, _make_folder),
+    "manifest": Reader(lambda: [_artifact("second/more.manifest.json")], _read_manifest, _check_is(VALUE), _keep_all),
+    "source": Reader(lambda: [_artifact("first/value.manifest.json")], _read_source, _check_is(VALUE), _keep_all),
+    "value": Reader(
+        lambda: [_artifact("first/value.json")], _read_kept("value", "value.json"), _check_is(VALUE), _keep_all
+    ),
+    "dataset": Reader(
+        lambda: [_artifact("first/hours.nc")], _read_kept("hours", "hours.nc"), _check_is(DATASET), _keep_all
+    ),
+    "weights": Reader(_files_of_weights, _read_file_of_weights, _check_network),
+    "header": Reader(_headers, _read_header, _check_network),
+    "families": Reader(
+        _families,
+        _read_json("f_a.json", lambda path: FamilyDistribution.from_dict(read_json(path))),
+        _check_families,
+    ),
+    "results": Reader(
+        lambda: [json.dumps(_results()).encode()], _read_json("results.json", submission.read_results), _check_results
+    ),
+    "replication": Reader(
+        _replication, _read_json("book/published/replication.json", _read_replication), _check_replication
+    ),
+    "verdict": Reader(
+        lambda: [b'{"number": 0, "shape": "plain"}'],
+        _read_json("rows/000.json", lambda path: replication.replicate(path.parent, [0], _made_up)),
+        _check_verdicts,
+    ),
+    "chapter": Reader(
+        _manifest_of_chapter,
+        _read_json("first/chapter.json", _read_manifest_of_chapter),
+        _check_manifest_of_chapter,
+    ),
+}
