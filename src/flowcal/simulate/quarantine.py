@@ -1,19 +1,17 @@
 """The quarantine of a campaign: runs that failed every time they were tried, with their inputs and errors."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowcal.json_text import read_json
 from flowcal.simulate.results import CampaignError
 from flowcal.simulate.simulator import SimulationError
 
 __all__ = ["Quarantine"]
-
-MOST_BYTES = 1 << 30
 
 
 @dataclass
@@ -73,10 +71,8 @@ class Quarantine:
 
     def _read(self) -> dict[int, list[str]]:
         try:
-            if self.path.stat().st_size > MOST_BYTES:
-                raise ValueError(f"it is larger than {MOST_BYTES} bytes")
-            return {self._row(run): [str(error) for error in run["errors"]] for run in _runs(self.path)}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            return {self._row(run): _texts(run["errors"]) for run in read_json(self.path)["runs"]}
+        except (ValueError, KeyError, TypeError) as error:
             raise CampaignError(
                 f"{self.path} is no list of failed runs: {error}. Delete the campaign's store or name another folder."
             ) from error
@@ -88,8 +84,7 @@ class Quarantine:
         return row
 
 
-def _runs(path: Path) -> Sequence[dict]:
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-    if not isinstance(runs, list):
-        raise TypeError(f"'runs' is a {type(runs).__name__}")
-    return runs
+def _texts(errors: list[str]) -> list[str]:
+    if not isinstance(errors, list) or not errors or not all(isinstance(error, str) for error in errors):
+        raise TypeError(f"errors are {errors!r}")
+    return errors
