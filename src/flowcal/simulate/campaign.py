@@ -147,7 +147,7 @@ def run_campaign(
         campaign.run(allowed)
     else:
         path = campaign_path(runner.folder, simulator, x, seed)
-        with _only_user(path):
+        with _only_user(path), _told_of_the_disk(path):
             results = StoredResults(path, simulator.identity, x, seed, runner.chunk)
             campaign = _Campaign(simulator, results, Quarantine(path.with_suffix(".failed.json"), x, seed), runner)
             campaign.run(allowed)
@@ -251,7 +251,7 @@ class _Campaign:
         """Keep what came of a batch."""
         try:
             outcome = crew.result(future)
-        except CrewLost:
+        except (CrewLost, OSError):
             raise
         except WorkerKilled:
             outcome = self._without_killers(crew, batch)
@@ -259,8 +259,6 @@ class _Campaign:
             for index in batch:
                 self._broken[index] = type(error)(error.reason, todo[index])
             return
-        except OSError as error:
-            raise self._unwritable(error) from error
         except Exception as error:
             raise CampaignError(
                 f"the campaign stopped, and finished chunks are kept: {type(error).__name__}, {error}. With workers, a "
@@ -273,22 +271,13 @@ class _Campaign:
             self._keep(index, rows, batch[index], outcome)
 
     def _keep(self, index: int, rows: NDArray[np.int64], piece: Piece, outcome: Outcome) -> None:
-        try:
-            self.quarantine.settle(rows, outcome.failures.get(index, {}))
-            if index in outcome.y:
-                y = outcome.y[index]
-                if not piece.whole:
-                    y, part = np.array(self.results.get(index)), y
-                    y[rows - index * self.results.chunk] = part
-                self.results.put(index, y)
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> CampaignError:
-        return CampaignError(
-            f"the campaign stopped, and finished chunks are kept: {self.runner.folder} cannot be written, "
-            f"{error.strerror or error}. Make room there or name another folder, and run the campaign again."
-        )
+        self.quarantine.settle(rows, outcome.failures.get(index, {}))
+        if index in outcome.y:
+            y = outcome.y[index]
+            if not piece.whole:
+                y, part = np.array(self.results.get(index)), y
+                y[rows - index * self.results.chunk] = part
+            self.results.put(index, y)
 
     def _without_killers(self, crew: Crew, batch: dict[int, Piece]) -> Outcome:
         """A batch that killed its workers, in ever smaller groups, one at a time, so that the blame is certain."""
@@ -305,6 +294,17 @@ class _Campaign:
             if failures:
                 outcome.failures[index] = failures
         return outcome
+
+
+@contextmanager
+def _told_of_the_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CampaignError(
+            f"the campaign stopped, and finished chunks are kept: {path} cannot be read or written, "
+            f"{error.strerror or error}. Mend that or name another folder, and run the campaign again."
+        ) from error
 
 
 def _take(waiting: deque[int], count: int) -> list[int]:

@@ -98,7 +98,7 @@ def gather_crew(workers: int, scheduler: str | None) -> Iterator[Crew]:
         return
     try:
         client = _processes(workers) if scheduler is None else _connect(scheduler)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where certificates are missing
         raise CampaignError(f"no Dask scheduler answers at {scheduler!r}: {error}") from error
     try:
         yield Crew(client)
