@@ -58,9 +58,11 @@ def test_origin_follows_code_and_settings_but_not_what_came_of_them(shelf, tmp_p
     path = tmp_path / "first" / "seeds.manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"digest": "other", "wall_time_s": 1e6}))
     assert shelf.origin("first", "seeds") == origin
-    other = Counting()
-    other.identity = {"name": "another"}
-    shelf.keep("seeds", seed_sweep, simulator=other)
+
+    class Another(Counting):
+        identity = {"name": "another"}
+
+    shelf.keep("seeds", seed_sweep, simulator=Another())
     assert shelf.origin("first", "seeds") != origin
     with pytest.raises(ArtifactError, match="run chapter 'second'"):
         shelf.origin("second", "seeds")

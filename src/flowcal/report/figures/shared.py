@@ -171,7 +171,7 @@ def replicated_tails(systems: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 def replicated_designs(solved: Sequence[Mapping[str, Any]], epsilon: float) -> go.Figure:
     """Power given up and probability of failure of each system's design with and without the credible bound."""
-    figure = go.Figure()
+    figure = panels(1, 1)
     cases = {"credible": ("at the credible bound", BLUE, "circle"), "plain": ("f_a at its word", ORANGE, "square")}
     price = {case: [1000 * (row["truth"]["j"] - row[case]["j"]) for row in solved] for case in cases}
     pof = {case: [row[case]["pof"] for row in solved] for case in cases}
