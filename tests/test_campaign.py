@@ -290,12 +290,12 @@ class Dying(WindFarm):
 
 
 def test_a_run_that_ends_its_workers_is_blamed_and_costs_no_other(tmp_path, design, expected):
-    small = design[0][70:90], design[1][70:90]
-    runner = Runner(workers=2, chunk=5, folder=tmp_path, allowed_share=0.05)
-    with pytest.warns(IncompleteWarning, match="1 of 20 runs failed"):
+    small = design[0][72:80], design[1][72:80]
+    runner = Runner(workers=2, chunk=2, folder=tmp_path, allowed_share=0.2)
+    with pytest.warns(IncompleteWarning, match="1 of 8 runs failed"):
         hours = run_campaign(Dying(), *small, runner, all_needed=False)
-    assert quarantined(tmp_path)[0]["errors"][-1] == "SimulationError: it ended every worker that it was given to"
-    assert np.array_equal(hours.y, np.delete(expected[70:90], 7, axis=0))
+    assert quarantined(tmp_path)[0]["errors"] == ["WorkerKilled: every worker that it was given to ended"]
+    assert np.array_equal(hours.y, np.delete(expected[72:80], 5, axis=0))
 
 
 class Endless(WindFarm):

@@ -94,6 +94,7 @@ def simulate_apart(
     simulate: Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]],
     x: NDArray[np.float64],
     seed: NDArray[np.int64],
+    final: type[SimulationError] | None = None,
 ) -> tuple[NDArray[np.float64], Failures]:
     """Simulate runs together, and where that fails in ever smaller groups; left out are only those that fail alone.
 
@@ -103,6 +104,8 @@ def simulate_apart(
         From x (k, 8) and seed (k,) to y (k, 60, 6), all or none.
     x : ndarray, shape (n, 8)
     seed : ndarray, shape (n,)
+    final : type, optional
+        Of errors after which a run that was alone is not tried again.
 
     Returns
     -------
@@ -129,7 +132,7 @@ def simulate_apart(
                 continue
             tries = failures.setdefault(int(rows[0]), [])
             tries.append(error)
-            if len(tries) < TRIES:
+            if len(tries) < TRIES and not (final and isinstance(error, final)):
                 todo.append(rows)
             elif not succeeded and HOPELESS <= len(failures) < len(x):
                 raise type(error)(error.reason, np.arange(len(x))) from error

@@ -286,11 +286,11 @@ class _Campaign:
             try:
                 return crew.result(crew.submit(simulate_checked, self.simulator, x, seed))
             except WorkerKilled as error:
-                raise SimulationError(str(error), np.arange(len(x))) from error
+                raise WorkerKilled(error.reason, np.arange(len(x))) from error
 
         outcome = Outcome()
         for index, piece in batch.items():
-            outcome.y[index], failures = simulate_apart(simulate, piece.x, piece.seed)
+            outcome.y[index], failures = simulate_apart(simulate, piece.x, piece.seed, final=WorkerKilled)
             if failures:
                 outcome.failures[index] = failures
         return outcome

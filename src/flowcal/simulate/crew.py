@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from flowcal.simulate.results import CampaignError
+from flowcal.simulate.simulator import SimulationError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -23,8 +24,8 @@ class CrewLost(Exception):
     """The scheduler is gone, and with it what was under way."""
 
 
-class WorkerKilled(Exception):
-    """A call ended every worker that it was given to."""
+class WorkerKilled(SimulationError):
+    """Runs ended every worker that they were given to."""
 
 
 class _Here(Executor):
@@ -81,7 +82,7 @@ class Crew:
         except (CancelledError, CommClosedError) as error:
             raise CrewLost from error
         except KilledWorker as error:
-            raise WorkerKilled("it ended every worker that it was given to") from error
+            raise WorkerKilled("every worker that it was given to ended", []) from error
 
 
 @contextmanager
@@ -138,9 +139,11 @@ def _connect(address: str) -> "Client":
 @cache
 def _processes(workers: int) -> "Client":
     """Processes of this machine, which end with this one."""
+    import dask
     from distributed import Client, LocalCluster
 
-    cluster = LocalCluster(workers, threads_per_worker=1, **PRIVATE, memory_limit=0)
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):  # the blame is then found one at a time
+        cluster = LocalCluster(workers, threads_per_worker=1, **PRIVATE, memory_limit=0)
     return Client(cluster, set_as_default=False)
 
 
