@@ -5,12 +5,13 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import wait
 from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
-from distributed import LocalCluster
+from distributed import KilledWorker, LocalCluster
 
 from flowcal.errors import InputError
 from flowcal.simulate.campaign import (
@@ -21,6 +22,7 @@ from flowcal.simulate.campaign import (
     campaign_path,
     run_campaign,
 )
+from flowcal.simulate.crew import Crew, WorkerKilled
 from flowcal.simulate.executable import Executable, ProgramFailed
 from flowcal.simulate.simulator import SimulationError
 from flowcal.simulate.windfarm import WindFarm
@@ -318,6 +320,25 @@ def is_alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+class Losing:
+    """A cluster's client whose every result is lost with its worker, and the next try too."""
+
+    def submit(self, function, *args, pure):
+        return self
+
+    def add_done_callback(self, call):
+        call(self)
+
+    def result(self):
+        raise KilledWorker("task", None, 1)
+
+
+def test_a_result_that_is_lost_with_its_worker_is_not_waited_for():
+    crew = Crew(Losing())
+    with pytest.raises(WorkerKilled):
+        crew.result(wait([crew.submit(len, "x")], timeout=5).done.pop())
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from flowcal.simulate.results import CampaignError
 from flowcal.simulate.simulator import SimulationError
 
 if TYPE_CHECKING:
+    import distributed
     from distributed import Client
 
 __all__ = ["Crew", "CrewLost", "WorkerKilled", "gather_crew", "wait_for_crew"]
@@ -28,20 +29,8 @@ class WorkerKilled(SimulationError):
     """Runs ended every worker that they were given to."""
 
 
-class _Here(Executor):
-    """An executor that runs a call as it is submitted, in this thread."""
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 class Crew:
-    """An executor, how much of it there is, and what became of what it was given.
+    """Those who make calls, how many there are, and what became of what they were given.
 
     Parameters
     ----------
@@ -51,7 +40,6 @@ class Crew:
 
     def __init__(self, client: "Client | None") -> None:
         self._client = client
-        self._executor: Executor = _Here() if client is None else client.get_executor(pure=False)
 
     @property
     def is_here(self) -> bool:
@@ -67,8 +55,16 @@ class Crew:
 
     def submit(self, function: Callable[..., Any], /, *args: Any) -> Future:
         """Have a call made; raises `CrewLost`."""
+        future: Future = Future()
+        if self._client is None:
+            future.set_running_or_notify_cancel()
+            _settle(future, partial(function, *args))
+            return future
         with _noticing_loss():
-            return self._executor.submit(function, *args)
+            there = self._client.submit(function, *args, pure=False)
+            there.add_done_callback(partial(_hand_over, future))
+        future.add_done_callback(lambda done: there.cancel() if done.cancelled() else None)
+        return future
 
     def result(self, future: Future) -> Any:
         """What a call returned or raised, or `CrewLost`, or `WorkerKilled`."""
@@ -145,6 +141,22 @@ def _processes(workers: int) -> "Client":
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}):  # the blame is then found one at a time
         cluster = LocalCluster(workers, threads_per_worker=1, **PRIVATE, memory_limit=0)
     return Client(cluster, set_as_default=False)
+
+
+def _hand_over(future: Future, there: "distributed.Future") -> None:
+    """Pass on what became of a call on the cluster.
+
+    Dask's own executor never does where a result is lost with its worker and the next try fails.
+    """
+    if future.set_running_or_notify_cancel():
+        _settle(future, there.result)
+
+
+def _settle(future: Future, call: Callable[[], Any]) -> None:
+    try:
+        future.set_result(call())
+    except Exception as error:
+        future.set_exception(error)
 
 
 @contextmanager
