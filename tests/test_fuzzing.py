@@ -221,6 +221,8 @@ def test_headers_of_weights_ask_for_what_the_weights_are(kind, place, value, fol
         ("FeaturePosterior", "mean", lambda value: value.astype(np.float32)),
         ("FeaturePosterior", "mean", lambda value: value.astype(np.int8)),
         ("FeaturePosterior", "mean", lambda value: value[None]),
+        ("FeaturePosterior", "flow.couplings.transforms.0.mask", np.ones_like),
+        ("FeaturePosterior", "flow.couplings.transforms.0.mask", lambda value: (3 * value.view(np.uint8)).view(bool)),
     ],
 )
 def test_weights_have_the_shapes_and_types_of_their_network(kind, name, change, folder):
