@@ -4,9 +4,11 @@ Files are spoiled at random, the same way in every run; `fuzzing/fuzz_readers.py
 wanted.
 """
 
+import hashlib
 import json
 import os
 
+import h5netcdf
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers import READERS, VALUE, examine, networks, spoiled
 
-from flowcal.artifacts import Shelf
+from flowcal.artifacts import ArtifactError, Shelf
 from flowcal.errors import InputError
 from flowcal.json_text import read_json
 from flowcal.simulate.exchange import TableError, read_observed_hours, read_output, read_runs
@@ -162,15 +164,22 @@ def test_what_artifacts_were_made_from_is_followed_once(folder):
     assert Shelf(root, "third").read("second", names[-1]) == VALUE
 
 
-def test_datasets_that_claim_to_be_huge_are_refused(folder, tmp_path):
-    import h5netcdf
-
-    with h5netcdf.File(tmp_path / "huge.nc", "w") as file:
-        file.dimensions = {"n": 10**10}
-        file.create_variable("y", ("n",), "f8", chunks=(10**6,))
-    content = (tmp_path / "huge.nc").read_bytes()
-    assert len(content) < 100_000
-    assert examine("dataset", folder("dataset"), content) is None
+def test_datasets_that_claim_to_be_huge_are_refused(folder):
+    """Even where the manifest says that the file is as it was."""
+    root = folder("dataset")
+    examine("dataset", root, READERS["dataset"].seeds()[0])
+    manifest, file = root / "first/hours.manifest.json", root / "first/hours.nc"
+    before = manifest.read_text(), file.read_bytes()
+    with h5netcdf.File(file, "w") as huge:
+        huge.dimensions = {"n": 10**10}
+        huge.create_variable("y", ("n",), "f8", chunks=(10**6,))
+    assert file.stat().st_size < 100_000
+    entered = {"file": hashlib.sha256(file.read_bytes()).hexdigest()}
+    manifest.write_text(json.dumps(json.loads(before[0]) | entered))
+    with pytest.raises(ArtifactError, match="claims 80000000000 bytes of data, more than it can hold"):
+        Shelf(root, "third").read("first", "hours")
+    manifest.write_text(before[0])
+    file.write_bytes(before[1])
 
 
 @pytest.mark.parametrize(
