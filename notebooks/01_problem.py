@@ -22,6 +22,7 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %% tags=["hide-input"]
 import timeit
@@ -40,7 +41,9 @@ from flowcal.simulate.hours import peaks
 from flowcal.study import Study
 from myst_nb import glue
 
-study = Study("problem", profile, simulator, observations, scheduler)
+study = Study(
+    "problem", profile, simulator, observations, scheduler, allowed_share
+)
 
 # %% [markdown]
 # ## Inputs and outputs

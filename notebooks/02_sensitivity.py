@@ -19,6 +19,7 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -40,7 +41,9 @@ from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
 
-study = Study("sensitivity", profile, simulator, observations, scheduler)
+study = Study(
+    "sensitivity", profile, simulator, observations, scheduler, allowed_share
+)
 box = {"simulator": study.simulator, "runner": study.runner}
 
 # %% [markdown]

@@ -18,6 +18,7 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -42,7 +43,9 @@ from flowcal.study import Study
 from myst_nb import glue
 from scipy.stats import ks_2samp, qmc
 
-study = Study("observations", profile, simulator, observations, scheduler)
+study = Study(
+    "observations", profile, simulator, observations, scheduler, allowed_share
+)
 sweeps = study.read("sensitivity", "sweeps")
 
 # %% [markdown]

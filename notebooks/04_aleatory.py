@@ -19,6 +19,7 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %% tags=["hide-input"]
 from dataclasses import replace
@@ -40,7 +41,9 @@ from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
 
-study = Study("aleatory", profile, simulator, observations, scheduler)
+study = Study(
+    "aleatory", profile, simulator, observations, scheduler, allowed_share
+)
 budget = study.profile
 box = {"simulator": study.simulator, "runner": study.runner}
 observed = study.read("observations", "observed")

@@ -19,6 +19,7 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %% tags=["hide-input"]
 from dataclasses import replace
@@ -50,7 +51,9 @@ from IPython.display import Markdown, display
 from myst_nb import glue
 from scipy.stats import binom
 
-study = Study("epistemic", profile, simulator, observations, scheduler)
+study = Study(
+    "epistemic", profile, simulator, observations, scheduler, allowed_share
+)
 budget = study.profile
 box = {"simulator": study.simulator, "runner": study.runner}
 observed = study.read("observations", "observed")

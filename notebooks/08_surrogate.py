@@ -18,6 +18,7 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -64,7 +65,9 @@ from IPython.display import Markdown
 from myst_nb import glue
 from scipy.stats import kstest
 
-study = Study("surrogate", profile, simulator, observations, scheduler)
+study = Study(
+    "surrogate", profile, simulator, observations, scheduler, allowed_share
+)
 budget = study.profile
 box = {"simulator": study.simulator, "runner": study.runner}
 model = inferred_models(study)["UM2"]
@@ -73,7 +76,9 @@ model = inferred_models(study)["UM2"]
 def simulate(x, random_seed):
     """Hours with inputs x and seeds of their own."""
     seeds = np.random.default_rng(random_seed).integers(1, SEED_MAX, len(x))
-    return run_campaign(study.simulator, x, seeds, study.runner)
+    return run_campaign(
+        study.simulator, x, seeds, study.runner, all_needed=False
+    )
 
 
 # %% [markdown]

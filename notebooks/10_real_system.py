@@ -18,6 +18,7 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %% tags=["hide-input"]
 import warnings
@@ -41,7 +42,9 @@ from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
 
-study = Study("real_system", profile, simulator, observations, scheduler)
+study = Study(
+    "real_system", profile, simulator, observations, scheduler, allowed_share
+)
 budget = study.profile
 box = {"simulator": study.simulator, "runner": study.runner}
 estimator = AleatoryEstimator.from_weights(study.read("shared", "estimator"))

@@ -52,6 +52,22 @@ def test_manifest_says_how_it_was_made(shelf, tmp_path):
     assert manifest["version"] == artifacts.__version__
 
 
+def test_origin_follows_code_and_settings_but_not_what_came_of_them(shelf, tmp_path):
+    shelf.keep("seeds", seed_sweep, simulator=Counting())
+    origin = shelf.origin("first", "seeds")
+    path = tmp_path / "first" / "seeds.manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"digest": "other", "wall_time_s": 1e6}))
+    assert shelf.origin("first", "seeds") == origin
+
+    class Another(Counting):
+        identity = {"name": "another"}
+
+    shelf.keep("seeds", seed_sweep, simulator=Another())
+    assert shelf.origin("first", "seeds") != origin
+    with pytest.raises(ArtifactError, match="run chapter 'second'"):
+        shelf.origin("second", "seeds")
+
+
 @pytest.fixture
 def keep(shelf):
     """Keep what a made-up function of the package returns."""

@@ -18,6 +18,7 @@ STAGED = ROOT / "_build" / "source" / "notebooks"
 PAGES = [
     "book/index",
     "book/running",
+    "book/clusters",
     "book/references",
     *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.py"))),
 ]

@@ -1,9 +1,11 @@
 """Campaigns: the same result wherever they run, and nothing lost or run twice whatever happens."""
 
+import json
 import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -11,7 +13,14 @@ import pytest
 from distributed import LocalCluster
 
 from flowcal.errors import InputError
-from flowcal.simulate.campaign import CampaignError, CampaignIncomplete, Runner, campaign_path, run_campaign
+from flowcal.simulate.campaign import (
+    CampaignError,
+    CampaignIncomplete,
+    IncompleteWarning,
+    Runner,
+    campaign_path,
+    run_campaign,
+)
 from flowcal.simulate.executable import Executable, ProgramFailed
 from flowcal.simulate.simulator import SimulationError
 from flowcal.simulate.windfarm import WindFarm
@@ -95,21 +104,103 @@ def test_store_is_read_piece_by_piece(tmp_path, design):
 def test_failures_name_their_rows_and_cost_no_other(tmp_path, design, stored):
     simulator = Recording(broken={78, 79, 300})
     with pytest.raises(
-        CampaignIncomplete, match=r"2 of 10 chunks failed.*SimulationError: broken \(runs concerned: 77, 78\)"
+        CampaignIncomplete, match=r"3 of 500 runs failed, the first by SimulationError: broken \(runs concerned: 77\)"
     ) as caught:
         run_campaign(simulator, *design, Runner(folder=tmp_path if stored else None, chunk=50))
-    assert [failure.rows.tolist() for failure in caught.value.failures] == [[77, 78], [299]]
-    assert simulator.seeds == design[1].tolist()
+    assert [failure.rows.tolist() for failure in caught.value.failures] == [[77], [78], [299]]
+    made = [simulator.seeds.count(seed) for seed in design[1]]
+    assert set(made[50:77] + made[79:100] + made[250:299]) == {2}  # with the failing ones, and without
+    assert set(made[:50] + made[100:250] + made[300:]) == {1}
 
 
-def test_only_failed_chunks_are_tried_again(tmp_path, design, expected):
+def test_only_failed_runs_are_tried_again(tmp_path, design, expected):
     simulator = Recording(broken={78, 300})
     with pytest.raises(CampaignIncomplete):
         run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
     simulator.broken, simulator.seeds = set(), []
     hours = run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
-    assert simulator.seeds == [*range(51, 101), *range(251, 301)]
+    assert simulator.seeds == [78, 300]
     assert np.array_equal(hours.y, expected)
+    assert quarantined(tmp_path) == []
+
+
+def quarantined(folder):
+    (path,) = folder.glob("*.failed.json")
+    return json.loads(path.read_text())["runs"]
+
+
+def test_runs_that_failed_three_times_are_listed(tmp_path, design):
+    simulator = Recording(broken={78, 300})
+    with pytest.raises(CampaignIncomplete, match=r"They are listed in .*failed\.json"):
+        run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
+    listed = quarantined(tmp_path)
+    assert [run["row"] for run in listed] == [77, 299]
+    assert [run["seed"] for run in listed] == [78, 300]
+    assert listed[0]["x"] == design[0][77].tolist()
+    assert listed[0]["errors"] == ["SimulationError: broken"] * 3
+
+
+def test_a_run_that_succeeds_at_the_third_try_is_no_failure(design, expected):
+    class Hiccups(Recording):
+        def simulate(self, x, seed):
+            if self.seeds.count(78) == 3:  # once in its chunk and twice alone
+                self.broken = set()
+            return super().simulate(x, seed)
+
+    assert np.array_equal(run_campaign(Hiccups(broken={78}), *design, Runner(chunk=50)).y, expected)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_can_do_without_some_runs_is_told_so(tmp_path, design, expected, folder):
+    runner = Runner(chunk=50, folder=tmp_path if folder else None, allowed_share=0.01)
+    for _ in range(2):
+        with pytest.warns(IncompleteWarning, match="2 of 500 runs failed and are left out"):
+            hours = run_campaign(Recording(broken={78, 300}), *design, runner, all_needed=False)
+        assert hours.incomplete == "2 of 500 runs failed and are left out"
+        assert np.array_equal(hours.seed, np.delete(design[1], [77, 299]))
+        assert np.array_equal(hours.y, np.delete(expected, [77, 299], axis=0))
+    with pytest.raises(CampaignIncomplete):  # where every run counts
+        run_campaign(Recording(broken={78, 300}), *design, runner)
+    with pytest.raises(CampaignIncomplete):
+        run_campaign(Recording(broken=set(range(1, 7))), *design, replace(runner, folder=None), all_needed=False)
+
+
+def test_failed_runs_that_are_allowed_are_not_tried_again(tmp_path, design):
+    runner, simulator = Runner(chunk=50, folder=tmp_path, allowed_share=0.01), Recording(broken={78})
+    for _ in range(2):
+        with pytest.warns(IncompleteWarning):
+            run_campaign(simulator, *design, runner, all_needed=False)
+        tries, simulator.seeds = simulator.seeds, []
+    assert tries == []
+
+
+def test_a_gap_that_no_list_names_is_run_again(tmp_path, design, expected):
+    with pytest.raises(CampaignIncomplete):
+        run_campaign(Recording(broken={78}), *design, Runner(folder=tmp_path, chunk=50))
+    next(tmp_path.glob("*.failed.json")).unlink()
+    simulator = Recording()
+    hours = run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
+    assert simulator.seeds == [78]
+    assert np.array_equal(hours.y, expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"runs": 3}', '{"runs": [{"row": 600}]}', '{"runs": [{"row": 0, "seed": 9, "errors": ""}]}'],
+)
+def test_a_list_of_failed_runs_that_is_none_is_refused(tmp_path, design, text):
+    with pytest.raises(CampaignIncomplete):
+        run_campaign(Recording(broken={78}), *design, Runner(folder=tmp_path, chunk=50))
+    next(tmp_path.glob("*.failed.json")).write_text(text)
+    with pytest.raises(CampaignError, match="is no list of failed runs"):
+        run_campaign(Recording(), *design, Runner(folder=tmp_path, chunk=50))
+
+
+def test_a_campaign_in_which_nothing_succeeds_stops(design):
+    simulator = Recording(broken=set(range(1, 501)))
+    with pytest.raises(CampaignIncomplete, match="broken"):
+        run_campaign(simulator, *design, Runner(chunk=50))
+    assert set(simulator.seeds) == set(range(1, 151))
 
 
 def test_errors_of_a_program_cross_processes(tmp_path, design):
@@ -135,8 +226,8 @@ class Wrong:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda n: np.ones((n, 6, 60)), r"returned shape \(500, 6, 60\); needed is \(500, 60, 6\)"),
-        (lambda n: np.ones((n - 1, 60, 6)), r"returned shape \(499, 60, 6\)"),
+        (lambda n: np.ones((n, 6, 60)), r"returned shape \(1, 6, 60\); needed is \(1, 60, 6\)"),
+        (lambda n: np.ones((n - 1, 60, 6)), r"returned shape \(0, 60, 6\)"),
         (lambda n: np.full((n, 60, 6), np.nan), "returned NaN or infinity"),
     ],
 )
@@ -160,7 +251,7 @@ def test_damaged_chunk_is_reported_and_run_again(tmp_path, design, expected, dam
     assert np.array_equal(hours.y, expected)
 
 
-def test_what_a_simulator_raises_concerns_its_chunk_alone(tmp_path, design):
+def test_what_a_simulator_raises_concerns_its_runs_alone(tmp_path, design):
     class Diverging(Recording):
         def simulate(self, x, seed):
             if 120 in seed:
@@ -168,9 +259,9 @@ def test_what_a_simulator_raises_concerns_its_chunk_alone(tmp_path, design):
             return super().simulate(x, seed)
 
     simulator = Diverging()
-    with pytest.raises(CampaignIncomplete, match="1 of 10 chunks failed.*ValueError: solver diverged.*100 to 149"):
+    with pytest.raises(CampaignIncomplete, match="1 of 500 runs failed.*ValueError: solver diverged.*119"):
         run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
-    assert len(simulator.seeds) == 450
+    assert sorted(simulator.seeds) == [seed for seed in range(1, 501) if seed != 120]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
@@ -190,15 +281,21 @@ def test_an_interruption_costs_no_finished_chunk(tmp_path, design, stop):
 
 
 class Dying(WindFarm):
-    """Ends the process that runs it."""
+    """Ends the process that runs seed 78."""
 
     def simulate(self, x, seed):
-        os._exit(1)
+        if 78 in seed:
+            os._exit(1)
+        return super().simulate(x, seed)
 
 
-def test_workers_that_die_are_reported(design):
-    with pytest.raises(CampaignError, match="the campaign stopped, and finished chunks are kept: BrokenProcessPool"):
-        run_campaign(Dying(), *design, Runner(workers=2, chunk=250))
+def test_a_run_that_ends_its_workers_is_blamed_and_costs_no_other(tmp_path, design, expected):
+    small = design[0][72:80], design[1][72:80]
+    runner = Runner(workers=2, chunk=2, folder=tmp_path, allowed_share=0.2)
+    with pytest.warns(IncompleteWarning, match="1 of 8 runs failed"):
+        hours = run_campaign(Dying(), *small, runner, all_needed=False)
+    assert quarantined(tmp_path)[0]["errors"] == ["WorkerKilled: every worker that it was given to ended"]
+    assert np.array_equal(hours.y, np.delete(expected[72:80], 5, axis=0))
 
 
 class Endless(WindFarm):

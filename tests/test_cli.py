@@ -51,6 +51,7 @@ def test_status_lists_every_chapter(in_project, capsys):
         "surrogate",
         "designs",
         "real_system",
+        "other_truths",
     ]
     assert {line.split()[1] for line in lines} <= {"fresh", "stale", "not"}
 

@@ -63,6 +63,16 @@ def inferred():
             rng.random((9, 3)), {"a": dict.fromkeys(EPISTEMIC, (0.1, 0.4))}, [0.2, 0.3, 0.4]
         ),
         "exceedance": figures.exceedance(grid, {"a": 1 - grid}, (0.5 - grid / 2, 1 - grid / 3), "X_a1"),
+        "replicated_designs": figures.replicated_designs(
+            [
+                {
+                    "number": 0,
+                    "shape": "plain",
+                    **{case: {"pof": 1e-5, "j": 6.0} for case in ("credible", "plain", "truth")},
+                }
+            ],
+            epsilon=1e-4,
+        ),
         "replicated_tails": figures.replicated_tails([{"number": 0, "shape": "plain", "tail": [tail, tail]}]),
         "interval_bounds": figures.interval_bounds({"a": bounds, "b": bounds}),
         "surrogate_hour": figures.surrogate_hour(hours.y.values[:5], hours.y.values[0]),

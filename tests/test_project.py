@@ -1,6 +1,7 @@
 """What holds the project together: pins, pairs, the direction of imports, and what may not be there."""
 
 import ast
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,8 @@ import nbformat
 import pytest
 from conftest import ROOT
 from jupytext.compare import compare_notebooks
+
+from flowcal.chapters import Settings
 
 PACKAGE = ROOT / "src" / "flowcal"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -123,8 +126,8 @@ def test_stored_outputs_are_what_nbval_compares(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapters_take_every_setting(path):
     text = path.read_text()
-    for setting in ('profile = "quick"', 'simulator = "windfarm"', 'observations = "embedded"', "scheduler = None"):
-        assert f"\n{setting}\n" in text
+    for name, default in vars(Settings()).items():
+        assert f"\n{name} = {json.dumps(default) if isinstance(default, str) else default}\n" in text
 
 
 def test_no_text_has_a_gap_to_fill():

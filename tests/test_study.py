@@ -23,12 +23,13 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %%
 from flowcal.simulate.sensitivity import seed_sweep
 from flowcal.study import Study
 
-study = Study("first", profile, simulator, observations, scheduler)
+study = Study("first", profile, simulator, observations, scheduler, allowed_share)
 seeds = study.keep("seeds", seed_sweep, simulator=study.simulator, runner=study.runner)
 print(seeds.sizes["seed"], "seeds at the profile", profile)
 """
@@ -38,11 +39,12 @@ profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
+allowed_share = 0.0
 
 # %%
 from flowcal.study import Study
 
-study = Study("second", profile, simulator, observations, scheduler)
+study = Study("second", profile, simulator, observations, scheduler, allowed_share)
 seeds = study.read("first", "seeds")
 
 # %%

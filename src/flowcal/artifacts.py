@@ -14,6 +14,7 @@ import json
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -25,7 +26,7 @@ import numpy as np
 import xarray as xr
 
 from flowcal import __version__
-from flowcal.errors import FlowcalError, InputError
+from flowcal.errors import FlowcalError, FlowcalWarning, InputError
 from flowcal.json_text import read_json
 from flowcal.weights import Weights, WeightsError, read_weights, write_weights
 
@@ -115,6 +116,15 @@ class Shelf:
         self._made_from[source] = digest(value)
         return value
 
+    def origin(self, chapter: str, name: str) -> str:
+        """Digest of how a fresh artifact was made: its function, that function's code, and its settings.
+
+        It is the same on every machine, which the digits of a trained network are not.
+        """
+        self._check_fresh(f"{chapter}/{name}")
+        manifest = _read_manifest(self._root / chapter / name)
+        return digest({part: manifest[part] for part in ("function", "code", "settings")})
+
     def _check_fresh(self, artifact: str) -> None:
         """Refuse an artifact that was made by other code, or from something since changed, directly or not."""
         checked, todo = set(), [artifact]
@@ -147,7 +157,7 @@ def code_digest(module: str) -> str:
 
 def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any], recipe: dict) -> None:
     start = time.perf_counter()
-    value = function(**settings)
+    value, notes = _call(function, settings)
     wall_time = time.perf_counter() - start
     kind = _kind(value)
     draft = path.with_suffix(".partial")
@@ -157,9 +167,25 @@ def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any],
         raise InputError(f"what {recipe['function']} returned cannot be kept as {kind}: {error}.") from error
     as_read = _load(draft, kind)  # a file format may keep a list as an array, say
     kept = {"version": __version__, "kind": kind, "digest": digest(as_read), "file": _file_digest(draft)}
+    kept |= {"wall_time_s": round(wall_time, 3), "notes": notes}
     os.replace(draft, _file(path, kind))
-    draft.write_text(json.dumps(recipe | kept | {"wall_time_s": round(wall_time, 3)}, indent=1))
+    draft.write_text(json.dumps(recipe | kept, indent=1))
     os.replace(draft, _manifest(path))
+
+
+def _call(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """What a function returns, and what a reader has to know of how it was made and of the data that it was given."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FlowcalWarning)
+        value = function(**settings)
+    given = [value for value in settings.values() if isinstance(value, xr.Dataset)]
+    notes = [str(data.attrs["incomplete"]) for data in given if "incomplete" in data.attrs]
+    for warning in caught:
+        if issubclass(warning.category, FlowcalWarning):
+            notes.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return value, sorted(set(notes))
 
 
 def _read(path: Path) -> Any:
@@ -175,6 +201,8 @@ def _read(path: Path) -> Any:
         raise ArtifactError(f"{chapter}/{name} cannot be read ({error}); run chapter {chapter!r} again.") from error
     if not unchanged or digest(value) != manifest["digest"]:
         raise ArtifactError(f"{chapter}/{name} has been changed on disk; run chapter {chapter!r} again.")
+    for note in manifest.get("notes", []):
+        warnings.warn(f"{chapter}/{name}: {note}", FlowcalWarning, stacklevel=4)
     return value
 
 
@@ -232,7 +260,9 @@ def _read_manifest(path: Path) -> dict | None:
         return None
     named = all(_is_text_by_text(manifest[part]) for part in ("code", "made_from"))
     inside = named and all(re.fullmatch(SOURCE, source) for source in manifest["made_from"])
-    return manifest if inside and manifest["kind"] in list(SUFFIXES) else None
+    notes = manifest.get("notes", [])
+    legible = isinstance(notes, list) and all(isinstance(note, str) for note in notes)
+    return manifest if inside and legible and manifest["kind"] in list(SUFFIXES) else None
 
 
 def _is_text_by_text(value: Any) -> bool:

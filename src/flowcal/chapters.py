@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Settings:
     simulator: str = "windfarm"
     observations: str = "embedded"
     scheduler: str | None = None
+    allowed_share: float = 0.0
 
     def folder(self) -> Path:
         """Where artifacts made with these settings lie."""
@@ -72,7 +73,7 @@ class Settings:
         simulator = f"{kind}:{shlex.join(split_command(command))}" if colon else self.simulator
         named = self.observations in ("embedded", "organisers")
         observations = self.observations if named else str(Path(self.observations).absolute())
-        return Settings(self.profile, simulator, observations, self.scheduler)
+        return replace(self, simulator=simulator, observations=observations)
 
 
 @dataclass(frozen=True)

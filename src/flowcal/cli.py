@@ -35,6 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--simulator", default="windfarm", metavar="windfarm|executable:PATH")
     study.add_argument("--observations", default="embedded", metavar="embedded|organisers|DIR")
     study.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to run campaigns on, tcp://host:port")
+    study.add_argument(
+        "--allow-failed",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the runs of a training campaign that may be missing because they failed three times",
+    )
 
     run = verbs.add_parser("run", parents=[study], help="execute chapters; without names, those that are not fresh")
     run.add_argument("chapters", nargs="*", metavar="CHAPTER")
@@ -77,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 def _settings(options: argparse.Namespace) -> "Settings":
     from flowcal.chapters import Settings
 
-    return Settings(options.profile, options.simulator, options.observations, options.scheduler)
+    return Settings(options.profile, options.simulator, options.observations, options.scheduler, options.allow_failed)
 
 
 def _run(options: argparse.Namespace) -> None:

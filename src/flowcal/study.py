@@ -2,14 +2,16 @@
 
 import os
 import shlex
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowcal.artifacts import Shelf, digest
-from flowcal.errors import FlowcalError, InputError
+from flowcal.errors import FlowcalError, FlowcalWarning, InputError
 from flowcal.simulate.campaign import Runner
 from flowcal.simulate.executable import Executable
 from flowcal.simulate.observations import Source
@@ -260,6 +262,8 @@ class Study:
         ``embedded``, ``organisers``, or a folder (see `flowcal.simulate.observations.Source`).
     scheduler : str, optional
         Address of a Dask scheduler to run campaigns on.
+    allowed_share : float
+        Share of the runs of a training campaign that may fail, see `flowcal.simulate.campaign.Runner`.
 
     Attributes
     ----------
@@ -280,6 +284,7 @@ class Study:
         simulator: str = "windfarm",
         observations: str = "embedded",
         scheduler: str | None = None,
+        allowed_share: float = 0.0,
     ) -> None:
         if profile not in PROFILES:
             raise InputError(f"profile is {profile!r}; needed is one of {', '.join(PROFILES)}.")
@@ -288,7 +293,7 @@ class Study:
         self.simulator = make_simulator(simulator)
         self._is_embedded = (simulator, observations) == EMBEDDED
         artifacts = find_root() / "artifacts"
-        self.runner = _make_runner(self.simulator, scheduler, artifacts / "campaigns")
+        self.runner = _make_runner(self.simulator, scheduler, artifacts / "campaigns", allowed_share)
         other = "" if self._is_embedded else f"-{digest([self.simulator.identity, self.source.identity])[:8]}"
         self.folder = artifacts / f"{profile}{other}"
         self._shelf = Shelf(self.folder, chapter)
@@ -302,11 +307,17 @@ class Study:
 
     def keep(self, name: str, function: Callable[..., Any], **settings: Any) -> Any:
         """Make an artifact of this chapter, or read it where it is still true (see `flowcal.artifacts.Shelf.keep`)."""
-        return self._shelf.keep(name, function, **settings)
+        with _notes_printed():
+            return self._shelf.keep(name, function, **settings)
 
     def read(self, chapter: str, name: str) -> Any:
         """Read an artifact of an earlier chapter (see `flowcal.artifacts.Shelf.read`)."""
-        return self._shelf.read(chapter, name)
+        with _notes_printed():
+            return self._shelf.read(chapter, name)
+
+    def origin(self, chapter: str, name: str) -> str:
+        """Digest of how an artifact was made (see `flowcal.artifacts.Shelf.origin`)."""
+        return self._shelf.origin(chapter, name)
 
     def claim(self, statement: str, holds: bool, at: str = "quick") -> None:
         """Print a statement of the chapter with its verdict.
@@ -332,6 +343,19 @@ class Study:
         if self._is_embedded and not holds:
             raise ClaimFailed(f"the chapter says what is not so: {statement}")
         print(f"{'holds' if holds else 'does not hold here'}: {statement}")
+
+
+@contextmanager
+def _notes_printed() -> Iterator[None]:
+    """Print what a reader has to know of a result, for pages show what is printed and no warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FlowcalWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, FlowcalWarning):
+            print(f"note: {warning.message}")
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def make_simulator(name: str) -> Simulator:
@@ -362,8 +386,9 @@ def find_root() -> Path:
     raise InputError(f"no _toc.yml in {here} or above it; needed is a folder of the project.")
 
 
-def _make_runner(simulator: Simulator, scheduler: str | None, folder: Path) -> Runner:
+def _make_runner(simulator: Simulator, scheduler: str | None, folder: Path, allowed_share: float) -> Runner:
     """In memory for the embedded simulator, whose hours cost less than keeping them; programs' hours are kept."""
     if isinstance(simulator, WindFarm):
         return Runner(scheduler=scheduler)
-    return Runner(workers=os.cpu_count() or 1, scheduler=scheduler, folder=folder, chunk=50)
+    workers = os.cpu_count() or 1
+    return Runner(workers=workers, scheduler=scheduler, folder=folder, chunk=20, allowed_share=allowed_share)

@@ -179,7 +179,8 @@ def power_runs(
     Returns
     -------
     Dataset
-        x (size, 8) by sample and input; power (size, 3), means over the hour [MW], by sample and output.
+        x (size, 8) by sample and input; power (size, 3), means over the hour [MW], by sample and output; without runs
+        that failed.
     """
     rng = np.random.default_rng([random_seed, 8])
     x_a = np.where(rng.random((size, 1)) < UNIFORM, rng.random((size, 2)), model.f_a.sample(size, rng))
@@ -190,12 +191,11 @@ def power_runs(
     x = np.column_stack([x_a, model.e.sample(size, rng), x_c])
     seeds = rng.integers(1, SEED_MAX, size, endpoint=True)
     blocks = (slice(start, start + BLOCK) for start in range(0, size, BLOCK))
-    powers = [_mean_powers(simulator, x[rows], seeds[rows], runner) for rows in blocks]
+    campaigns = (run_campaign(simulator, x[rows], seeds[rows], runner, all_needed=False) for rows in blocks)
+    made = [(hours.x.values, hours.y.sel(output=list(POWERS)).mean("time").values) for hours in campaigns]
+    x, powers = map(np.concatenate, zip(*made, strict=True))
     return xr.Dataset(
-        {
-            "x": (("sample", "input"), x),
-            "power": (("sample", "output"), np.concatenate(powers), {"units": "MW"}),
-        },
+        {"x": (("sample", "input"), x), "power": (("sample", "output"), powers, {"units": "MW"})},
         {"input": list(INPUTS), "output": list(POWERS)},
     )
 
@@ -211,10 +211,6 @@ def train_power_emulator(
     """Weights of an emulator trained on `size` simulations, for `PowerEmulator.from_weights`."""
     runs = power_runs(simulator, model, size, training.random_seed, runner=runner)
     return PowerEmulator(training.random_seed).fit(runs, training, trainer).to_weights()
-
-
-def _mean_powers(simulator: Simulator, x: Array, seeds: NDArray[np.int64], runner: Runner | None) -> Array:
-    return run_campaign(simulator, x, seeds, runner).y.sel(output=list(POWERS)).mean("time").values
 
 
 def _network(inputs: int, outputs: int) -> nn.Sequential:

@@ -77,13 +77,15 @@ def estimator_runs(simulator: Simulator, size: int, random_seed: int, runner: Ru
     Returns
     -------
     Dataset
-        x (size, 8) by sample and input, statistics (size, k) by sample and statistic.
+        x (size, 8) by sample and input, statistics (size, k) by sample and statistic; without runs that failed.
     """
     rng = np.random.default_rng([random_seed, 3])
     x, seed = rng.random((size, len(INPUTS))), rng.integers(1, SEED_MAX, size, endpoint=True)
     blocks = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
-    statistics = [hour_statistics(run_campaign(simulator, x[rows], seed[rows], runner).y.values) for rows in blocks]
-    values = {"x": (("sample", "input"), x), "statistics": (("sample", "statistic"), np.concatenate(statistics))}
+    campaigns = (run_campaign(simulator, x[rows], seed[rows], runner, all_needed=False) for rows in blocks)
+    made = [(hours.x.values, hour_statistics(hours.y.values)) for hours in campaigns]
+    x, statistics = map(np.concatenate, zip(*made, strict=True))
+    values = {"x": (("sample", "input"), x), "statistics": (("sample", "statistic"), statistics)}
     return xr.Dataset(values, {"input": list(INPUTS)})
 
 

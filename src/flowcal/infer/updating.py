@@ -74,7 +74,7 @@ def aleatory_runs(
     """
     rng = np.random.default_rng([random_seed, 1])
     x = rng.random((_check_size(size), len(INPUTS)))
-    return run_campaign(simulator, x, _seeds(seeds, size, rng), runner)
+    return run_campaign(simulator, x, _seeds(seeds, size, rng), runner, all_needed=False)
 
 
 def epistemic_runs(
@@ -109,7 +109,7 @@ def epistemic_runs(
     rounds = -(-_check_size(size) // len(x_a))
     picked = np.concatenate([rng.permutation(len(x_a)) for _ in range(rounds)])[:size]
     x = np.column_stack([x_a[picked], rng.random((size, len(EPISTEMIC))), np.tile(x_c, (size, 1))])
-    return run_campaign(simulator, x, _seeds(seeds, size, rng), runner)
+    return run_campaign(simulator, x, _seeds(seeds, size, rng), runner, all_needed=False)
 
 
 def infer_aleatory(posterior: HourPosterior, hours: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:

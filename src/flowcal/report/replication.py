@@ -9,19 +9,23 @@ import numpy as np
 from tqdm import tqdm
 
 from flowcal.artifacts import ArtifactError, code_digest, digest
-from flowcal.errors import InputError
+from flowcal.errors import FlowcalError, InputError
 from flowcal.json_text import read_json
 from flowcal.report.judging import TAIL, judge, judge_paper
 from flowcal.report.judging_designs import judge_designs
 from flowcal.study import PROFILES, Study, find_root
-from flowcal.weights import Weights
 
-__all__ = ["read_replication", "replicate", "summarise", "take_up", "write_replication"]
+__all__ = ["ReplicationError", "read_replication", "replicate", "summarise", "take_up", "write_replication"]
+
 
 MOST_SYSTEMS = 1_000_000
 PUBLISHED = Path("book", "published", "replication.json")
 # In place of Dask's, whose MALLOC_TRIM_THRESHOLD_ slows the fits of f_a 2.7 times.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1}
+
+
+class ReplicationError(FlowcalError):
+    """Some systems could not be judged."""
 
 
 def write_replication(
@@ -73,12 +77,13 @@ def write_replication(
     except ArtifactError:  # judged for the first time
         published = {}
     rows, recipes = {}, {}
-    for name, function, count, settings in (
-        ("systems", judge, systems, box | ours),
-        ("paper", judge_paper, paper_systems, box | papers),
-        ("designs", judge_designs, design_systems, box | designs),
+    estimator, flow = study.origin("shared", "estimator"), study.origin("aleatory", "flow_fixed")
+    for name, function, count, settings, network in (
+        ("systems", judge, systems, box | ours, estimator),
+        ("paper", judge_paper, paper_systems, box | papers, flow),
+        ("designs", judge_designs, design_systems, box | designs, estimator),
     ):
-        folder = _folder(function, settings)
+        folder = _folder(function, settings | {"weights": network})
         recipes[name] = folder.name
         if published.get("recipes", {}).get(name) == folder.name:
             take_up(folder, published[name])
@@ -151,6 +156,11 @@ def replicate(
     **settings : any
         For the function.
 
+    Raises
+    ------
+    ReplicationError
+        If the function fails for some systems, after all others have been judged.
+
     Returns
     -------
     list of dict
@@ -162,6 +172,7 @@ def replicate(
     folder.mkdir(parents=True, exist_ok=True)
     files = {number: folder / f"{number:03}.json" for number in numbers}
     missing = [number for number, file in files.items() if not file.exists()]
+    failed = {}
     if missing:
         with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
             cluster = scheduler or LocalCluster(threads_per_worker=1, dashboard_address=None)
@@ -169,10 +180,19 @@ def replicate(
             shared = {name: client.scatter(value, broadcast=True) for name, value in settings.items()}
             futures = {client.submit(function, number, **shared, pure=False): number for number in missing}
             for future in tqdm(as_completed(list(futures)), total=len(missing), desc="systems", disable=None):
-                _write(files[futures[future]], future.result())
+                if error := future.exception():
+                    failed[futures[future]] = error
+                else:
+                    _write(files[futures[future]], future.result())
                 future.release()
         if not scheduler:
             cluster.close()
+    if failed:
+        number, error = min(failed.items())
+        raise ReplicationError(
+            f"{len(failed)} of {len(files)} systems could not be judged, the first, number {number}, by "
+            f"{type(error).__name__}: {error}. All others have been, and are kept; run it again for these."
+        ) from error
     return [_read_verdict(file) for file in sorted(folder.glob("[0-9]*.json"))]
 
 
@@ -222,7 +242,9 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _folder(function: Callable[..., Any], settings: Mapping[str, Any]) -> Path:
-    """Where verdicts are kept: code and settings name it, of networks their weights and not how long they trained."""
-    decisive = {name: value.tensors if isinstance(value, Weights) else value for name, value in settings.items()}
-    recipe = digest([code_digest(function.__module__), function.__name__, decisive])
+    """Where verdicts are kept: code and settings name it, of networks how they were made.
+
+    The digits of a network that is trained on another processor differ, and what is judged with it hardly does.
+    """
+    recipe = digest([code_digest(function.__module__), function.__name__, dict(settings)])
     return find_root() / "artifacts" / "score" / recipe[:12]

@@ -1,21 +1,20 @@
 """Campaigns: run a design of experiments on any simulator, anywhere, and lose no finished run.
 
-The runs are cut into chunks. A chunk is simulated as a whole, here, in other processes or on a Dask cluster, and its
-result is put down as one file that appears in full or not at all. Taking up a campaign again runs the chunks that are
-not there yet. Neither chunks nor workers change a result: a simulator's row knows nothing of its neighbours.
+The runs are cut into chunks. As many chunks as take some seconds make a batch, which is simulated as a whole, here, in
+other processes or on a Dask cluster. A chunk's result is one file that appears in full or not at all, written by the
+worker where it sees the store and by this process elsewhere. Taking up a campaign again runs the chunks that are not
+there yet. Runs that fail are tried apart from the others, and those that fail three times are listed in a quarantine.
+Neither chunks nor workers change a result: a simulator's row knows nothing of its neighbours.
 """
 
 import json
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import filelock
 import numpy as np
@@ -23,24 +22,31 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from flowcal.errors import InputError
+from flowcal.errors import FlowcalWarning, InputError
+from flowcal.simulate.batches import Outcome, Piece, run_batch, simulate_apart, simulate_checked
+from flowcal.simulate.crew import Crew, CrewLost, WorkerKilled, gather_crew, wait_for_crew
 from flowcal.simulate.hours import label
+from flowcal.simulate.quarantine import Quarantine
 from flowcal.simulate.results import (
-    HOUR,
     CampaignError,
     MemoryResults,
     Results,
     StoredResults,
     campaign_digest,
+    lock_path,
     rows_of,
 )
 from flowcal.simulate.simulator import SimulationError, Simulator, check_runs
 
-__all__ = ["CampaignError", "CampaignIncomplete", "Runner", "campaign_path", "run_campaign"]
+__all__ = ["CampaignError", "CampaignIncomplete", "IncompleteWarning", "Runner", "campaign_path", "run_campaign"]
+
+BATCH_SECONDS = 5.0
+BATCH_RUNS = 10_000
+HOPELESS = 3  # batches in which nothing succeeded, before any other has: the campaign stops
 
 
 class CampaignIncomplete(CampaignError):
-    """Some chunks of a campaign failed; all others have been run, and are kept where the runner keeps any.
+    """Some runs of a campaign failed; all others have been made, and are kept where the runner keeps any.
 
     Attributes
     ----------
@@ -48,12 +54,19 @@ class CampaignIncomplete(CampaignError):
         What went wrong, with rows counted over the whole campaign.
     """
 
-    def __init__(self, failures: list[SimulationError], chunks: int) -> None:
+    def __init__(self, failures: list[SimulationError], runs: int, listed: Path | None) -> None:
         self.failures = failures
+        failed = sum(len(failure.rows) for failure in failures)
+        where = f" They are listed in {listed}." if listed is not None and listed.exists() else ""
         super().__init__(
-            f"{len(failures)} of {chunks} chunks failed, the first by {type(failures[0]).__name__}: {failures[0]}. "
-            "Run the campaign again to try the failed chunks once more."
+            f"{failed:,} of {runs:,} runs failed, the first by {type(failures[0]).__name__}: {failures[0]}.{where} Run "
+            "the campaign again to try them once more; what is trained on its runs can do without a share of them, see "
+            "Runner.allowed_share."
         )
+
+
+class IncompleteWarning(FlowcalWarning):
+    """A campaign is used without the runs that failed."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +83,33 @@ class Runner:
         Folder that keeps campaigns, each in a store named by the digest of its simulator and runs; None keeps the
         result in memory only.
     chunk : int
-        Runs that are simulated and stored as one.
+        Runs that are stored as one; a batch has as many chunks as take some seconds.
+    allowed_share : float
+        Share of a campaign's runs that may fail where not all are needed, in [0, 1).
     """
 
     workers: int = 1
     scheduler: str | None = None
     folder: Path | None = None
     chunk: int = 1000
+    allowed_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("workers", "chunk"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; needed is a whole number from 1 up.")
+        if not 0 <= self.allowed_share < 1:
+            raise InputError(f"allowed_share is {self.allowed_share}; needed is a number in [0, 1).")
 
     @property
-    def identity(self) -> dict[str, str]:
-        """Empty: no result depends on the runner."""
-        return {}
+    def identity(self) -> dict[str, float]:
+        """What can change a result: only how many runs may be missing."""
+        return {"allowed_share": self.allowed_share} if self.allowed_share else {}
 
 
-def run_campaign(simulator: Simulator, x: ArrayLike, seed: ArrayLike, runner: Runner | None = None) -> xr.Dataset:
+def run_campaign(
+    simulator: Simulator, x: ArrayLike, seed: ArrayLike, runner: Runner | None = None, all_needed: bool = True
+) -> xr.Dataset:
     """Simulate every row of a design of experiments.
 
     Parameters
@@ -100,32 +120,48 @@ def run_campaign(simulator: Simulator, x: ArrayLike, seed: ArrayLike, runner: Ru
     seed : array_like of int, shape (n,)
     runner : Runner, optional
         Where to run and keep; here and in memory if not given.
+    all_needed : bool
+        Whether every run counts. Where not, as in training, those that failed may be left out up to the runner's
+        `allowed_share`, with an `IncompleteWarning`.
 
     Returns
     -------
     Dataset
-        x, seed and y by sample; y is read from the store piece by piece where the runner keeps one.
+        x, seed and y by sample; y is read from the store piece by piece where the runner keeps one. The attribute
+        `incomplete` says which runs are left out where any are.
 
     Raises
     ------
     InputError
         If x or seed does not fit.
     CampaignError
-        If the store is in use by another process or holds something else.
+        If the store is in use by another process, holds something else or cannot be written, or a scheduler is gone.
     CampaignIncomplete
-        If runs failed, after all others have been finished.
+        If more runs failed than may, after all others have been made; before that where nothing succeeds.
     """
     runner = runner or Runner()
     x, seed = check_runs(x, seed)
+    allowed = 0 if all_needed else int(runner.allowed_share * len(x))
     if runner.folder is None:
-        results: Results = MemoryResults(x, seed, runner.chunk)
-        _run_missing(simulator, results, runner)
+        campaign = _Campaign(simulator, MemoryResults(x, seed, runner.chunk), Quarantine(None, x, seed), runner)
+        campaign.run(allowed)
     else:
         path = campaign_path(runner.folder, simulator, x, seed)
-        with _only_user(path):
+        with _only_user(path), _told_of_the_disk(path):
             results = StoredResults(path, simulator.identity, x, seed, runner.chunk)
-            _run_missing(simulator, results, runner)
-    return label(results.dataset().assign_attrs(simulator=json.dumps(simulator.identity)))
+            campaign = _Campaign(simulator, results, Quarantine(path.with_suffix(".failed.json"), x, seed), runner)
+            campaign.run(allowed)
+    hours = label(campaign.results.dataset().assign_attrs(simulator=json.dumps(simulator.identity)))
+    return _without(hours, campaign.quarantine)
+
+
+def _without(hours: xr.Dataset, quarantine: Quarantine) -> xr.Dataset:
+    """The hours of runs that succeeded."""
+    if not len(quarantine):
+        return hours
+    said = f"{len(quarantine):,} of {hours.sizes['sample']:,} runs failed and are left out"
+    warnings.warn(said, IncompleteWarning, stacklevel=3)
+    return hours.drop_isel(sample=quarantine.rows).assign_attrs(incomplete=said)
 
 
 def campaign_path(folder: Path, simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int64]) -> Path:
@@ -133,105 +169,153 @@ def campaign_path(folder: Path, simulator: Simulator, x: NDArray[np.float64], se
     return folder / f"{campaign_digest(simulator.identity, x, seed)[:16]}.zarr"
 
 
-def _run_missing(simulator: Simulator, results: Results, runner: Runner) -> None:
-    """Run the chunks that are not finished, few enough at a time for any number to fit in memory."""
-    total = -(-len(results.x) // results.chunk)
-    finished = set(results.finished())
-    todo = (index for index in range(total) if index not in finished)
-    failures: dict[int, SimulationError] = {}
-    progress = tqdm(total=len(results.x), initial=_count(finished, results), desc="simulating", unit="run", delay=2)
-    with progress, _executor(runner) as (executor, width):
-        running: dict[Future, int] = {}
-        while True:
-            for index in islice(todo, width - len(running)):
-                rows = rows_of(index, results.chunk)
-                running[executor.submit(_simulate, simulator, results.x[rows], results.seed[rows])] = index
-            if not running:
-                break
-            ended = {future: running.pop(future) for future in wait(running, return_when=FIRST_COMPLETED).done}
-            for future, index in sorted(ended.items(), key=lambda item: item[0].exception() is not None):
-                error = future.exception()
-                if error is None:
-                    results.put(index, future.result())
-                elif isinstance(error, SimulationError):
-                    failures[index] = error.shifted(index * results.chunk)
-                else:
-                    raise CampaignError(
-                        f"the campaign stopped, and finished chunks are kept: {type(error).__name__}, {error}. With "
-                        "workers, a script has to start the campaign under `if __name__ == '__main__':`, and its "
-                        "simulator has to be importable."
-                    ) from error
-                progress.update(_count([index], results))
-    if failures:
-        raise CampaignIncomplete([failures[index] for index in sorted(failures)], total)
+@dataclass
+class _Campaign:
+    """A campaign under way."""
 
+    simulator: Simulator
+    results: Results
+    quarantine: Quarantine
+    runner: Runner
+    _broken: dict[int, SimulationError] = field(default_factory=dict)  # by chunk: batches in which nothing succeeded
+    _made: int = 0
+    _seconds: float = 0.0
 
-def _simulate(simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int64]) -> NDArray[np.float64]:
-    """One chunk, refused unless it is what a simulator has to return."""
-    try:
-        y = np.asarray(simulator.simulate(x, seed))
-    except SimulationError:
-        raise
-    except Exception as error:  # whatever a simulator of the user's may raise concerns this chunk alone
-        raise SimulationError(f"{type(error).__name__}: {error}", np.arange(len(x))) from error
-    if y.shape != (len(x), *HOUR):
-        raise SimulationError(f"the simulator returned shape {y.shape}; needed is {(len(x), *HOUR)}", np.arange(len(x)))
-    bad = np.flatnonzero(~np.isfinite(y).all(axis=(1, 2)))
-    if bad.size:
-        raise SimulationError("the simulator returned NaN or infinity", bad)
-    return y
+    def run(self, allowed: int) -> None:
+        """Make the runs that are missing, and those in quarantine unless so many are allowed to fail."""
+        spared = self.quarantine.rows if len(self.quarantine) <= allowed else np.empty(0, np.int64)
+        todo = {index: np.setdiff1d(rows, spared) for index, rows in self.results.missing().items()}
+        todo = {index: rows for index, rows in todo.items() if len(rows)}
+        progress = tqdm(
+            total=len(self.results.x),
+            initial=len(self.results.x) - sum(map(len, todo.values())),
+            desc="simulating",
+            unit="run",
+            delay=2,
+        )
+        with progress:
+            while todo:
+                try:
+                    with gather_crew(self.runner.workers, self.runner.scheduler) as crew:
+                        self._drain(crew, todo, progress)
+                except CrewLost:
+                    wait_for_crew(self.runner.workers, self.runner.scheduler)
+        failures = [self.quarantine.failure(row) for row in self.quarantine.rows.tolist()]
+        if self._broken or len(failures) > allowed:
+            failures = sorted([*failures, *self._broken.values()], key=lambda failure: failure.rows[0])
+            raise CampaignIncomplete(failures, len(self.results.x), self.quarantine.path)
+
+    def _drain(self, crew: Crew, todo: dict[int, NDArray[np.int64]], progress: tqdm) -> None:
+        """Run what is to do and take it out of `todo` as it is done, few enough at a time to fit in memory."""
+        waiting = deque(todo)
+        running: dict[Future, dict[int, Piece]] = {}
+        try:
+            while waiting or running:
+                width = crew.width() if waiting else 0
+                while waiting and len(running) < width:
+                    count = 1 if crew.is_here else self._batch_size(len(waiting), width)
+                    batch = {index: self._piece(index, todo[index]) for index in _take(waiting, count)}
+                    running[crew.submit(run_batch, self.simulator, batch, self.results.shared)] = batch
+                lost = None
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    batch = running.pop(future)
+                    try:
+                        self._settle(crew, future, batch, todo)
+                    except CrewLost as error:  # others that ended may have been in time
+                        lost = error
+                        continue
+                    progress.update(sum(len(piece.x) for piece in batch.values()))
+                    for index in batch:
+                        del todo[index]
+                if lost:
+                    raise lost
+                if len(self._broken) >= HOPELESS and not self._made:
+                    todo.clear()
+                    return
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _batch_size(self, waiting: int, width: int) -> int:
+        """Chunks that take some seconds by what others took, and no more than leave work for everyone."""
+        if not self._made:
+            return 1
+        affordable = BATCH_SECONDS * self._made / max(self._seconds, 1e-9)
+        return int(np.clip(min(affordable, BATCH_RUNS) // self.results.chunk, 1, -(-waiting // width)))
+
+    def _piece(self, index: int, rows: NDArray[np.int64]) -> Piece:
+        whole = len(rows) == len(self.results.seed[rows_of(index, self.results.chunk)])
+        return Piece(self.results.x[rows], self.results.seed[rows], whole)
+
+    def _settle(self, crew: Crew, future: Future, batch: dict[int, Piece], todo: dict[int, NDArray[np.int64]]) -> None:
+        """Keep what came of a batch."""
+        try:
+            outcome = crew.result(future)
+        except (CrewLost, OSError):
+            raise
+        except WorkerKilled:
+            outcome = self._without_killers(crew, batch)
+        except SimulationError as error:
+            for index in batch:
+                self._broken[index] = type(error)(error.reason, todo[index])
+            return
+        except Exception as error:
+            raise CampaignError(
+                f"the campaign stopped, and finished chunks are kept: {type(error).__name__}, {error}. With workers, a "
+                "script has to start the campaign under `if __name__ == '__main__':`, and its simulator has to be "
+                "importable."
+            ) from error
+        self._made += outcome.runs
+        self._seconds += outcome.seconds
+        for index, rows in ((index, todo[index]) for index in batch):
+            self._keep(index, rows, batch[index], outcome)
+
+    def _keep(self, index: int, rows: NDArray[np.int64], piece: Piece, outcome: Outcome) -> None:
+        self.quarantine.settle(rows, outcome.failures.get(index, {}))
+        if index in outcome.y:
+            y = outcome.y[index]
+            if not piece.whole:
+                y, part = np.array(self.results.get(index)), y
+                y[rows - index * self.results.chunk] = part
+            self.results.put(index, y)
+
+    def _without_killers(self, crew: Crew, batch: dict[int, Piece]) -> Outcome:
+        """A batch that killed its workers, in ever smaller groups, one at a time, so that the blame is certain."""
+
+        def simulate(x: NDArray[np.float64], seed: NDArray[np.int64]) -> NDArray[np.float64]:
+            try:
+                return crew.result(crew.submit(simulate_checked, self.simulator, x, seed))
+            except WorkerKilled as error:
+                raise WorkerKilled(error.reason, np.arange(len(x))) from error
+
+        outcome = Outcome()
+        for index, piece in batch.items():
+            outcome.y[index], failures = simulate_apart(simulate, piece.x, piece.seed, final=WorkerKilled)
+            if failures:
+                outcome.failures[index] = failures
+        return outcome
 
 
 @contextmanager
-def _executor(runner: Runner) -> Iterator[tuple[Executor, int]]:
-    """An executor, and how many chunks to have under way."""
-    if runner.scheduler is not None:
-        from distributed import Client  # a second to import, needed on clusters only
-
-        try:
-            client = Client(runner.scheduler, timeout=10, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise CampaignError(f"no Dask scheduler answers at {runner.scheduler!r}: {error}") from error
-        with client:
-            yield client.get_executor(pure=False), 2 * max(1, sum(client.nthreads().values()))
-    elif runner.workers > 1:
-        spawning = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(runner.workers, spawning, initializer=_end_with_parent) as pool:
-            try:
-                yield pool, 2 * runner.workers
-            finally:
-                pool.shutdown(cancel_futures=True)
-    else:
-        yield _Here(), 1
+def _told_of_the_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CampaignError(
+            f"the campaign stopped, and finished chunks are kept: {path} cannot be read or written, "
+            f"{error.strerror or error}. Mend that or name another folder, and run the campaign again."
+        ) from error
 
 
-def _end_with_parent() -> None:
-    """Let a worker end as soon as the process that started it is gone, killed or not."""
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-class _Here(Executor):
-    """An executor that runs a call as it is submitted, in this thread."""
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+def _take(waiting: deque[int], count: int) -> list[int]:
+    return [waiting.popleft() for _ in range(min(count, len(waiting)))]
 
 
 @contextmanager
 def _only_user(path: Path) -> Iterator[None]:
     """Hold the store's lock; the system frees it if this process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path.with_suffix(".lock"))
+    lock = filelock.FileLock(lock_path(path))
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
@@ -240,8 +324,3 @@ def _only_user(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _count(indices: Iterable[int], results: Results) -> int:
-    """How many runs these chunks hold; the last chunk may be short."""
-    return sum(len(results.seed[rows_of(index, results.chunk)]) for index in indices)

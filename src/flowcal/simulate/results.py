@@ -3,7 +3,10 @@
 import hashlib
 import json
 import shutil
+import uuid
 import warnings
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +19,17 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from flowcal.challenge import OUTPUTS, TIME_STEPS
 from flowcal.errors import FlowcalError
 
-__all__ = ["HOUR", "CampaignError", "MemoryResults", "Results", "StoredResults", "campaign_digest", "rows_of"]
+__all__ = [
+    "HOUR",
+    "CampaignError",
+    "MemoryResults",
+    "Results",
+    "SharedStore",
+    "StoredResults",
+    "campaign_digest",
+    "lock_path",
+    "rows_of",
+]
 
 HOUR = (TIME_STEPS, len(OUTPUTS))
 
@@ -32,12 +45,21 @@ class Results(Protocol):
     seed: NDArray[np.int64]
     chunk: int
 
-    def finished(self) -> list[int]:
-        """Chunks that are there and undamaged."""
+    @property
+    def shared(self) -> "SharedStore | None":
+        """Where workers may put chunks themselves, None where only this process can."""
+        ...
+
+    def missing(self) -> dict[int, NDArray[np.int64]]:
+        """Rows of the campaign, by chunk, that have no outputs yet or damaged ones."""
         ...
 
     def put(self, index: int, y: NDArray[np.float64]) -> None:
         """Put down the outputs of a chunk."""
+        ...
+
+    def get(self, index: int) -> NDArray[np.float64]:
+        """The outputs of a chunk that is there."""
         ...
 
     def dataset(self) -> xr.Dataset:
@@ -48,17 +70,24 @@ class Results(Protocol):
 class MemoryResults:
     """Results in one array."""
 
+    shared = None
+
     def __init__(self, x: NDArray[np.float64], seed: NDArray[np.int64], chunk: int) -> None:
         self.x, self.seed, self.chunk = x, seed, chunk
         self._y = np.full((len(x), *HOUR), np.nan)
 
-    def finished(self) -> list[int]:
-        """No chunk outlives the process."""
-        return []
+    def missing(self) -> dict[int, NDArray[np.int64]]:
+        """All rows, by chunk: no output outlives the process."""
+        rows = np.arange(len(self.x))
+        return {first // self.chunk: rows[first : first + self.chunk] for first in range(0, len(rows), self.chunk)}
 
     def put(self, index: int, y: NDArray[np.float64]) -> None:
         """Put down the outputs of a chunk."""
         self._y[rows_of(index, self.chunk)] = y
+
+    def get(self, index: int) -> NDArray[np.float64]:
+        """The outputs of a chunk that is there."""
+        return self._y[rows_of(index, self.chunk)]
 
     def dataset(self) -> xr.Dataset:
         """x, seed and y by sample."""
@@ -66,18 +95,54 @@ class MemoryResults:
         return xr.Dataset({"x": (("sample", "input"), self.x), "seed": ("sample", self.seed), "y": y})
 
 
+@dataclass(frozen=True)
+class SharedStore:
+    """A campaign's store as a worker sees it, if it is on the same file system.
+
+    Attributes
+    ----------
+    path : Path
+    token : str
+        What the campaign's process has written into its lock, so that no other store of the same name is taken for it.
+    """
+
+    path: Path
+    token: str
+
+    def is_visible(self) -> bool:
+        """Whether this machine sees the store."""
+        try:
+            return lock_path(self.path).read_text() == self.token
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def has(self, index: int) -> bool:
+        """Whether the chunk is there."""
+        return _chunk_file(self.path, self._y, index).exists()
+
+    def put(self, index: int, y: NDArray[np.float64]) -> None:
+        """Put down the outputs of a chunk, which appears in full or not at all."""
+        self._y[rows_of(index, self._y.chunks[0])] = y
+
+    @cached_property
+    def _y(self) -> zarr.Array:
+        return zarr.open_array(self.path / "y", mode="r+")
+
+
 class StoredResults:
-    """Results in a zarr store with a checksum on every chunk."""
+    """Results in a zarr store with a checksum on every chunk, whose lock this process holds."""
 
     def __init__(
         self, path: Path, identity: dict[str, str], x: NDArray[np.float64], seed: NDArray[np.int64], chunk: int
     ) -> None:
-        self.x, self.seed, self._path = x, seed, path
+        self.x, self.seed, self._path = x, seed, path.absolute()
         manifest = {"format": 1, "simulator": identity, "digest": campaign_digest(identity, x, seed)}
         if not path.exists():
             self._create(manifest, chunk)
         self._y = self._open(manifest)
         self.chunk = self._y.chunks[0]
+        self.shared = SharedStore(self._path, uuid.uuid4().hex)
+        lock_path(self._path).write_text(self.shared.token)
 
     def _create(self, manifest: dict, chunk: int) -> None:
         """Make the store under another name, so that it never exists without its runs and its manifest."""
@@ -110,29 +175,43 @@ class StoredResults:
             raise CampaignError(f"{self._path} holds another campaign: {found}; asked for was {manifest}.")
         return y
 
-    def finished(self) -> list[int]:
-        """Chunks that are there and undamaged."""
-        present = [index for index in range(self._y.nchunks) if self._file(index).exists()]
-        return [index for index in present if self._readable(index)]
+    def missing(self) -> dict[int, NDArray[np.int64]]:
+        """Rows of the campaign, by chunk, that have no outputs yet or damaged ones."""
+        rows = {index: np.arange(len(self.x))[rows_of(index, self.chunk)] for index in range(self._y.nchunks)}
+        bad = {index: rows[index][self._unusable(index)] for index in rows}
+        return {index: found for index, found in bad.items() if len(found)}
 
-    def _file(self, index: int) -> Path:
-        return self._path / "y" / self._y.metadata.encode_chunk_key((index, 0, 0))
-
-    def _readable(self, index: int) -> bool:
+    def _unusable(self, index: int) -> NDArray[np.bool_] | slice:
+        """Which rows of a chunk are to be run."""
+        if not _chunk_file(self._path, self._y, index).exists():
+            return slice(None)
         try:
-            self._y[rows_of(index, self.chunk)]
+            return ~np.isfinite(self.get(index)).all(axis=(1, 2))
         except ValueError:  # checksum or length
             warnings.warn(f"chunk {index} of {self._path} is damaged and is run again", stacklevel=2)
-            return False
-        return True
+            _chunk_file(self._path, self._y, index).unlink()
+            return slice(None)
 
     def put(self, index: int, y: NDArray[np.float64]) -> None:
         """Put down the outputs of a chunk, which appears in full or not at all."""
         self._y[rows_of(index, self.chunk)] = y
 
+    def get(self, index: int) -> NDArray[np.float64]:
+        """The outputs of a chunk that is there."""
+        return self._y[rows_of(index, self.chunk)]
+
     def dataset(self) -> xr.Dataset:
         """x, seed and y by sample, read chunk by chunk when they are needed."""
         return xr.open_zarr(self._path, consolidated=False, chunks={}, mask_and_scale=False).drop_attrs()
+
+
+def lock_path(store: Path) -> Path:
+    """The lock of a store."""
+    return store.with_suffix(".lock")
+
+
+def _chunk_file(path: Path, y: zarr.Array, index: int) -> Path:
+    return path / "y" / y.metadata.encode_chunk_key((index, 0, 0))
 
 
 def campaign_digest(identity: dict[str, str], x: NDArray[np.float64], seed: NDArray[np.int64]) -> str:

@@ -24,6 +24,7 @@ from flowcal.report.figures.shared import (
     contrasts_by_point,
     epistemic_pairs,
     exceedance,
+    replicated_designs,
     replicated_tails,
     responses_by_lag,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "observed_distributions",
     "predictive_levels",
     "present",
+    "replicated_designs",
     "replicated_tails",
     "responses_by_lag",
     "scores_by_point",

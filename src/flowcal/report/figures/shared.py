@@ -167,3 +167,22 @@ def replicated_tails(systems: Sequence[Mapping[str, Any]]) -> go.Figure:
     figure.update_yaxes(type="log", exponentformat="power")
     figure.update_yaxes(title_text="inferred probability", col=1)
     return legend_once(figure).update_layout(height=420, legend_y=1.1)
+
+
+def replicated_designs(solved: Sequence[Mapping[str, Any]], epsilon: float) -> go.Figure:
+    """Power given up and probability of failure of each system's design with and without the credible bound."""
+    figure = panels(1, 1)
+    cases = {"credible": ("at the credible bound", BLUE, "circle"), "plain": ("f_a at its word", ORANGE, "square")}
+    price = {case: [1000 * (row["truth"]["j"] - row[case]["j"]) for row in solved] for case in cases}
+    pof = {case: [row[case]["pof"] for row in solved] for case in cases}
+    for ends in zip(price["credible"], price["plain"], pof["credible"], pof["plain"], strict=True):
+        line = {"color": GREY, "width": 1}
+        figure.add_scatter(x=ends[:2], y=ends[2:], mode="lines", line=line, showlegend=False, hoverinfo="skip")
+    for case, (name, color, symbol) in cases.items():
+        marker = {"color": color, "symbol": symbol, "size": 9}
+        shape = [f"system {row['number']}, {row['shape']}" for row in solved]
+        figure.add_scatter(x=price[case], y=pof[case], mode="markers", marker=marker, name=name, text=shape)
+    figure.add_hline(epsilon, line={"color": "black", "width": 1.5, "dash": "dash"})
+    figure.update_xaxes(title_text="power given up against the best that keeps epsilon [kW]")
+    figure.update_yaxes(type="log", exponentformat="power", title_text="probability of failure, truth")
+    return figure.update_layout(height=420, legend_y=1.1)

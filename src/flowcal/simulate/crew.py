@@ -1,0 +1,155 @@
+"""Who runs the batches of a campaign: this process, processes of this machine, or the workers of a Dask cluster."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from flowcal.simulate.results import CampaignError
+from flowcal.simulate.simulator import SimulationError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Crew", "CrewLost", "WorkerKilled", "gather_crew", "wait_for_crew"]
+
+PATIENCE = 600.0  # seconds to wait for a scheduler that was there and is gone
+ANSWER = 10.0  # seconds that a scheduler may take to answer
+PRIVATE = {"dashboard_address": "localhost:0", "worker_dashboard_address": "localhost:0"}  # web pages, on by default
+
+
+class CrewLost(Exception):
+    """The scheduler is gone, and with it what was under way."""
+
+
+class WorkerKilled(SimulationError):
+    """Runs ended every worker that they were given to."""
+
+
+class _Here(Executor):
+    """An executor that runs a call as it is submitted, in this thread."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Crew:
+    """An executor, how much of it there is, and what became of what it was given.
+
+    Parameters
+    ----------
+    client : Client or None
+        Of a Dask cluster; None runs everything in this thread.
+    """
+
+    def __init__(self, client: "Client | None") -> None:
+        self._client = client
+        self._executor: Executor = _Here() if client is None else client.get_executor(pure=False)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all is run in this thread."""
+        return self._client is None
+
+    def width(self) -> int:
+        """How many batches to have under way: two for each thread that is there at the moment."""
+        if self._client is None:
+            return 1
+        with _noticing_loss():
+            return 2 * max(1, sum(self._client.nthreads().values()))
+
+    def submit(self, function: Callable[..., Any], /, *args: Any) -> Future:
+        """Have a call made; raises `CrewLost`."""
+        with _noticing_loss():
+            return self._executor.submit(function, *args)
+
+    def result(self, future: Future) -> Any:
+        """What a call returned or raised, or `CrewLost`, or `WorkerKilled`."""
+        if self._client is None:
+            return future.result()
+        from distributed import KilledWorker
+        from distributed.comm.core import CommClosedError
+
+        try:
+            return future.result()
+        except (CancelledError, CommClosedError) as error:
+            raise CrewLost from error
+        except KilledWorker as error:
+            raise WorkerKilled("every worker that it was given to ended", []) from error
+
+
+@contextmanager
+def gather_crew(workers: int, scheduler: str | None) -> Iterator[Crew]:
+    """The crew of this many processes, which stay for the next campaign, or of the cluster whose scheduler is named.
+
+    Raises
+    ------
+    CampaignError
+        If no scheduler answers.
+    """
+    if scheduler is None and workers == 1:
+        yield Crew(None)
+        return
+    try:
+        client = _processes(workers) if scheduler is None else _connect(scheduler)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where certificates are missing
+        raise CampaignError(f"no Dask scheduler answers at {scheduler!r}: {error}") from error
+    try:
+        yield Crew(client)
+    finally:
+        if scheduler is not None:
+            client.close()
+
+
+def wait_for_crew(workers: int, scheduler: str | None) -> None:
+    """Wait until a scheduler that is gone has come back; processes of this machine are started anew.
+
+    Raises
+    ------
+    CampaignError
+        If none has come back within ten minutes.
+    """
+    _processes.cache_clear()
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with gather_crew(workers, scheduler):
+                return
+        except CampaignError as error:
+            if time.monotonic() > deadline:
+                raise CampaignError(
+                    f"the scheduler has been gone for {PATIENCE:.0f} s, and finished chunks are kept: {error}"
+                ) from error
+            time.sleep(1)
+
+
+def _connect(address: str) -> "Client":
+    from distributed import Client  # a second to import, needed on clusters only
+
+    return Client(address, timeout=ANSWER, set_as_default=False)
+
+
+@cache
+def _processes(workers: int) -> "Client":
+    """Processes of this machine, which end with this one."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):  # the blame is then found one at a time
+        cluster = LocalCluster(workers, threads_per_worker=1, **PRIVATE, memory_limit=0)
+    return Client(cluster, set_as_default=False)
+
+
+@contextmanager
+def _noticing_loss() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # a closed connection or client
+        raise CrewLost from error
