@@ -3,6 +3,7 @@
 `test_fuzzing.py` and `fuzzing/fuzz_readers.py` both feed these.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -368,13 +369,20 @@ def _read_source(folder: Path, content: bytes) -> Any:
         _put(folder, "first/value.manifest.json")
 
 
-def _read_kept(name: str, file: str) -> Callable[[Path, bytes], Any]:
+def _read_kept(name: str, file: str, entered: bool = False) -> Callable[[Path, bytes], Any]:
+    """Read a changed file of the first chapter, with or without the manifest saying that it is as it should be."""
+
     def read(folder: Path, content: bytes) -> Any:
+        manifest = json.loads(_artifact(f"first/{name}.manifest.json"))
+        if entered:
+            manifest["file"] = hashlib.sha256(content).hexdigest()
+        _put(folder, f"first/{name}.manifest.json", json.dumps(manifest).encode())
         _put(folder, f"first/{file}", content)
         try:
             return Shelf(folder, "third").read("first", name)
         finally:
             _put(folder, f"first/{file}")
+            _put(folder, f"first/{name}.manifest.json")
 
     return read
 
@@ -562,7 +570,10 @@ READERS = {
     "manifest": Reader(lambda: [_artifact("second/more.manifest.json")], _read_manifest, _check_is(VALUE), _keep_all),
     "source": Reader(lambda: [_artifact("first/value.manifest.json")], _read_source, _check_is(VALUE), _keep_all),
     "value": Reader(
-        lambda: [_artifact("first/value.json")], _read_kept("value", "value.json"), _check_is(VALUE), _keep_all
+        lambda: [_artifact("first/value.json")],
+        _read_kept("value", "value.json", entered=True),
+        _check_is(VALUE),
+        _keep_all,
     ),
     "dataset": Reader(
         lambda: [_artifact("first/hours.nc")], _read_kept("hours", "hours.nc"), _check_is(DATASET), _keep_all

@@ -175,7 +175,7 @@ def test_damaged_artifact_is_made_anew(shelf, tmp_path):
     [
         (lambda folder: (folder / "seeds.manifest.json").unlink(), "first/seeds is missing; run chapter 'first' first"),
         (lambda folder: (folder / "seeds.manifest.json").write_text("[]"), "first/seeds is missing"),
-        (lambda folder: (folder / "seeds.nc").write_bytes(b"no netCDF"), "first/seeds cannot be read"),
+        (lambda folder: (folder / "seeds.nc").write_bytes(b"no netCDF"), "first/seeds has been changed on disk"),
         (lambda folder: (folder / "seeds.nc").unlink(), "first/seeds cannot be read"),
         (
             lambda folder: xr.Dataset({"y": ("n", [1.0])}).to_netcdf(folder / "seeds.nc", engine="h5netcdf"),

@@ -67,6 +67,9 @@ def read_weights(path: Path) -> Weights:
         with safe_open(path, "numpy") as file:
             header = (file.metadata() or {}).get(HEADER)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        for name, tensor in tensors.items():
+            if tensor.dtype == bool and tensor.view(np.uint8).max(initial=0) > 1:
+                raise ValueError(f"{name} holds what is neither true nor false")
         return Weights(_read_header(header), tensors)
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise WeightsError(

@@ -25,7 +25,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent / "src")]
 with atheris.instrument_imports(include=["flowcal"]):
     from readers import READERS, examine, spoiled
 
-AT_MOST = ["-timeout=60", "-rss_limit_mb=3000", "-max_len=200000", "-len_control=0"]
+AT_MOST = ["-timeout=120", "-rss_limit_mb=3000", "-max_len=200000", "-len_control=0"]
 inputs = 0
 
 

@@ -71,10 +71,13 @@ def rebuilt(build: Callable[[], Network], weights: Weights, device: str) -> Netw
     try:
         network = build()
         tensors = {name: torch.tensor(value) for name, value in weights.tensors.items()}
+        masks = {name: value.sum() for name, value in network.state_dict().items() if value.dtype == torch.bool}
         network.load_state_dict(tensors)
         for name, value in network.state_dict().items():
             if tensors[name].dtype != value.dtype:
                 raise ValueError(f"{name} is of type {tensors[name].dtype}; needed is {value.dtype}")
+            if name in masks and value.sum() != masks[name]:
+                raise ValueError(f"{name} picks {value.sum()} values; needed are {masks[name]}")
             if not torch.isfinite(value).all():
                 raise ValueError(f"some of {name} are not finite")
         network.history = History(**weights.header["history"])

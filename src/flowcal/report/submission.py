@@ -11,7 +11,7 @@ References
 
 import io
 import json
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -172,9 +172,9 @@ def _intervals(node: Any, path: str) -> list[tuple[str, float, float]]:
 
 
 def _not_finite(node: Any, path: str) -> str | None:
-    """Where the results hold NaN or infinity, which the schema lets pass, or None."""
-    if isinstance(node, float):
-        return None if math.isfinite(node) else path
+    """Where the results hold NaN, infinity or what reads as such, which the schema lets pass, or None."""
+    if isinstance(node, int | float):
+        return None if abs(node) <= sys.float_info.max else path
     items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     return next((found for key, value in items if (found := _not_finite(value, f"{path}.{key}"))), None)
 
