@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from concurrent.futures import wait
 from dataclasses import replace
@@ -320,6 +321,31 @@ def is_alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+class Deadly(WindFarm):
+    """Ends every process that runs it."""
+
+    def simulate(self, x, seed):
+        os._exit(1)
+
+
+def test_a_simulator_that_ends_every_worker_is_reported(design):
+    few = design[0][:4], design[1][:4]
+    with pytest.raises(CampaignIncomplete, match="4 of 4 runs failed.*WorkerKilled: every worker"):
+        run_campaign(Deadly(), *few, Runner(workers=2, chunk=4))
+
+
+class Unsendable(WindFarm):
+    """Holds what no process can be sent."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+
+def test_a_simulator_that_cannot_be_sent_is_reported(design):
+    with pytest.raises(CampaignError, match="the campaign stopped.*TypeError.*has to be importable"):
+        run_campaign(Unsendable(), *design, Runner(workers=2, chunk=250))
 
 
 class Losing:

@@ -250,11 +250,9 @@ class _Campaign:
     def _settle(self, crew: Crew, future: Future, batch: dict[int, Piece], todo: dict[int, NDArray[np.int64]]) -> None:
         """Keep what came of a batch."""
         try:
-            outcome = crew.result(future)
+            outcome = self._outcome(crew, future, batch)
         except (CrewLost, OSError):
             raise
-        except WorkerKilled:
-            outcome = self._without_killers(crew, batch)
         except SimulationError as error:
             for index in batch:
                 self._broken[index] = type(error)(error.reason, todo[index])
@@ -269,6 +267,12 @@ class _Campaign:
         self._seconds += outcome.seconds
         for index, rows in ((index, todo[index]) for index in batch):
             self._keep(index, rows, batch[index], outcome)
+
+    def _outcome(self, crew: Crew, future: Future, batch: dict[int, Piece]) -> Outcome:
+        try:
+            return crew.result(future)
+        except WorkerKilled:
+            return self._without_killers(crew, batch)
 
     def _keep(self, index: int, rows: NDArray[np.int64], piece: Piece, outcome: Outcome) -> None:
         self.quarantine.settle(rows, outcome.failures.get(index, {}))

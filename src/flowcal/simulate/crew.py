@@ -60,9 +60,13 @@ class Crew:
             future.set_running_or_notify_cancel()
             _settle(future, partial(function, *args))
             return future
-        with _noticing_loss():
-            there = self._client.submit(function, *args, pure=False)
-            there.add_done_callback(partial(_hand_over, future))
+        try:
+            with _noticing_loss():
+                there = self._client.submit(function, *args, pure=False)
+                there.add_done_callback(partial(_hand_over, future))
+        except TypeError as error:  # it cannot be sent
+            future.set_exception(error)
+            return future
         future.add_done_callback(lambda done: there.cancel() if done.cancelled() else None)
         return future
 
@@ -161,7 +165,9 @@ def _settle(future: Future, call: Callable[[], Any]) -> None:
 
 @contextmanager
 def _noticing_loss() -> Iterator[None]:
+    from distributed.client import ClosedClientError
+
     try:
         yield
-    except (OSError, RuntimeError) as error:  # a closed connection or client
+    except (OSError, RuntimeError, ClosedClientError) as error:  # a closed connection, loop or client
         raise CrewLost from error
