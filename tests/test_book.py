@@ -17,8 +17,12 @@ HTML = ROOT / "_build" / "html"
 STAGED = ROOT / "_build" / "source" / "notebooks"
 PAGES = [
     "book/index",
+    "book/limits",
+    "book/tutorial",
     "book/running",
+    "book/extending",
     "book/clusters",
+    "book/glossary",
     "book/references",
     *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.py"))),
 ]

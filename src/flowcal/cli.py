@@ -110,9 +110,12 @@ def _book(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
+    from flowcal.report.answer_picture import draw_answer
     from flowcal.report.book import publish
+    from flowcal.study import find_root
 
     publish(_settings(options).resolved())
+    draw_answer(find_root() / "book" / "images" / "answer.svg")
 
 
 def _score(options: argparse.Namespace) -> None:
