@@ -129,6 +129,9 @@ def test_running_on_stale_chapters_is_said(project, capsys):
     first.write_text(first.read_text() + "\n# %%\nprint('more')\n")
     run_chapters(["second"], Settings())
     assert "note: first are stale" in capsys.readouterr().out
+    first.write_text(first.read_text() + "\n# %%\nprint('more still')\n")
+    run_chapters(["first"], Settings())
+    assert "note:" not in capsys.readouterr().out  # it reads nothing of the second's
 
 
 def test_a_chapter_of_the_book_runs_on_a_program(project, tmp_path):

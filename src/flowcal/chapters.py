@@ -149,10 +149,13 @@ def run_chapters(names: Sequence[str], settings: Settings) -> None:
     """
     settings = settings.resolved()
     folder = settings.folder()
-    chosen = select_chapters(names) or [c for c in find_chapters() if state_of(c, settings)["state"] != "fresh"]
+    every = find_chapters()
+    chosen = select_chapters(names) or [c for c in every if state_of(c, settings)["state"] != "fresh"]
     if not chosen:
         print("all chapters are fresh")
-    stale = [c.name for c in find_chapters() if c not in chosen and state_of(c, settings)["state"] == "stale"]
+        return
+    earlier = [c for c in every[: every.index(chosen[-1])] if c not in chosen]
+    stale = [c.name for c in earlier if state_of(c, settings)["state"] == "stale"]
     if stale:
         print(
             f"note: {', '.join(stale)} are stale, and what is run now reads what they have made; 'flowcal run' runs all"

@@ -17,7 +17,7 @@ from flowcal.study import find_root
 __all__ = ["draw_answer"]
 
 STYLE = {
-    "font.size": 10,
+    "font.size": 9.5,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "flowcal",  # the same file each time
     "axes.spines.top": False,
@@ -31,7 +31,7 @@ STYLE = {
 def draw_answer(path: Path) -> None:
     """Write the picture as SVG: how small each E is and whether it holds the truth; power against reliability."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 3.5), layout="constrained")
+        figure = Figure(figsize=(7.8, 3.3), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
         _draw_sets(left)
         _draw_designs(right)
@@ -55,7 +55,7 @@ def _draw_sets(axes: Axes) -> None:
     axes.scatter(volumes, places, s=60, c=faces, edgecolors=colors, linewidths=1.5, zorder=3)
     axes.set(xscale="log", xlim=(1e-16, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="volume of E, share of the unit cube")
     axes.set_yticks(places, names)
-    axes.set_title("What is known of $X_e$ (open: misses the truth)", loc="left", fontsize=10)
+    axes.set_title("How small E is (open: misses the truth)", loc="left", fontsize=9.5)
 
 
 def _draw_designs(axes: Axes) -> None:
@@ -73,8 +73,8 @@ def _draw_designs(axes: Axes) -> None:
         axes.scatter(pof, j, s=size, c=color, marker=symbol, label=label, edgecolors="white", linewidths=0.7)
     axes.set(xscale="log", xlabel="probability of failure in an hour", ylabel="expected power J [MW]")
     axes.margins(y=0.08)
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
-    axes.set_title("What designs give and risk, by the truth", loc="left", fontsize=10)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+    axes.set_title("What designs give and risk", loc="left", fontsize=9.5)
 
 
 def _outputs(chapter: str) -> Iterator[dict[str, Any]]:
