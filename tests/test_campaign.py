@@ -9,12 +9,14 @@ import time
 from concurrent.futures import wait
 from dataclasses import replace
 
+import dask
 import numpy as np
 import psutil
 import pytest
+import zarr
 from distributed import KilledWorker, LocalCluster
 
-from flowcal.errors import InputError
+from flowcal.errors import FlowcalWarning, InputError
 from flowcal.simulate.campaign import (
     CampaignError,
     CampaignIncomplete,
@@ -23,7 +25,7 @@ from flowcal.simulate.campaign import (
     campaign_path,
     run_campaign,
 )
-from flowcal.simulate.crew import Crew, WorkerKilled
+from flowcal.simulate.crew import Crew, WorkerKilled, _processes
 from flowcal.simulate.executable import Executable, ProgramFailed
 from flowcal.simulate.simulator import SimulationError
 from flowcal.simulate.windfarm import WindFarm
@@ -232,6 +234,8 @@ class Wrong:
         (lambda n: np.ones((n, 6, 60)), r"returned shape \(1, 6, 60\); needed is \(1, 60, 6\)"),
         (lambda n: np.ones((n - 1, 60, 6)), r"returned shape \(0, 60, 6\)"),
         (lambda n: np.full((n, 60, 6), np.nan), "returned NaN or infinity"),
+        (lambda n: np.full((n, 60, 6), 1j), "returned complex128 values; needed are real numbers"),
+        (lambda n: np.full((n, 60, 6), None), "returned object values; needed are real numbers"),
     ],
 )
 def test_a_simulator_that_breaks_the_protocol_is_reported(design, answer, said):
@@ -323,6 +327,38 @@ def is_alive(pid):
         return False
 
 
+class Meeting(WindFarm):
+    """Waits until it runs in three processes at once."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def simulate(self, x, seed):
+        (self.folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 60
+        while len(list(self.folder.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return super().simulate(x, seed)
+
+
+def test_there_are_as_many_processes_as_asked_for(tmp_path, design):
+    run_campaign(Meeting(tmp_path), *design, Runner(workers=3, chunk=50))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_processes_that_dask_has_given_up_are_started_again(design, expected, monkeypatch):
+    monkeypatch.setattr("flowcal.simulate.crew.PULSE", 0.5)
+    client = _processes(2)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}):
+        for nanny in list(client.cluster.workers.values()):
+            client.sync(nanny.close)
+        while client.nthreads() or client.cluster.workers:
+            time.sleep(0.05)
+        with pytest.warns(FlowcalWarning, match="there are no workers at the moment"):
+            hours = run_campaign(WindFarm(), *design, Runner(workers=2, chunk=250))
+    assert np.array_equal(hours.y, expected)
+
+
 class Deadly(WindFarm):
     """Ends every process that runs it."""
 
@@ -406,6 +442,40 @@ def test_a_store_of_something_else_is_refused(tmp_path, design):
     (second / "y" / "zarr.json").unlink()
     with pytest.raises(CampaignError, match="is not a campaign's store"):
         run_campaign(WindFarm(), x, seed + 1, Runner(folder=tmp_path))
+
+
+def nested(text):
+    return '{"a":' * 10_000 + "1" + "}" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("y/zarr.json", lambda text: text.replace('"float64"', '"int64"').replace('"NaN"', "0"), "not ours"),
+        ("y/zarr.json", lambda text: text.replace('"NaN"', "0.0"), "not ours"),
+        ("y/zarr.json", lambda text: text.replace("crc32c", "gzip"), "is not a campaign's store"),
+        ("y/zarr.json", lambda text: text.replace("crc32c", "nameless"), "is not a campaign's store"),
+        ("y/zarr.json", lambda text: text.replace("little", "big"), "not ours"),
+        ("y/zarr.json", lambda text: text.replace('"zarr_format": 3', '"zarr_format": 2'), "is not a campaign's store"),
+        ("y/zarr.json", nested, "is not a campaign's store"),
+        ("zarr.json", nested, "is not a campaign's store"),
+        ("zarr.json", lambda text: "", "is not a campaign's store"),
+    ],
+)
+def test_a_store_that_was_tampered_with_is_refused(tmp_path, design, file, change, said):
+    run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
+    path = campaign_path(tmp_path, WindFarm(), *design) / file
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+    with pytest.raises(CampaignError, match=said):
+        run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
+
+
+def test_a_store_of_the_format_before_is_refused(tmp_path, design):
+    zarr.create_group(campaign_path(tmp_path, WindFarm(), *design), zarr_format=2)
+    with pytest.raises(CampaignError, match="is not a campaign's store"):
+        run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
 
 
 def test_a_store_in_use_is_refused(tmp_path, design):

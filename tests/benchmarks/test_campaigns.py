@@ -8,7 +8,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from distributed import Client, LocalCluster
+from distributed import LocalCluster
 
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.executable import Executable
@@ -43,8 +43,8 @@ def program(tmp_path):
 def seconds(simulator, workers, runs, chunk):
     """Of a campaign on a cluster of processes that is there already."""
     x, seed = np.random.default_rng(1).random((runs, 8)), np.arange(1, runs + 1)
-    with LocalCluster(workers, threads_per_worker=1, dashboard_address="localhost:0") as cluster:
-        Client(cluster).wait_for_workers(workers)
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="localhost:0") as cluster:
+        cluster.wait_for_workers(workers)
         start = time.perf_counter()
         hours = run_campaign(simulator, x, seed, Runner(scheduler=cluster.scheduler_address, chunk=chunk))
         elapsed = time.perf_counter() - start
@@ -76,7 +76,7 @@ class Free(WindFarm):
 def test_a_chunk_on_a_cluster_costs_little(record, tmp_path):
     chunks, size = 500, 20
     x, seed = np.random.default_rng(1).random((chunks * size, 8)), np.arange(1, chunks * size + 1)
-    with LocalCluster(2, threads_per_worker=1, dashboard_address="localhost:0") as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="localhost:0") as cluster:
         costs = []
         for turn in range(5):
             runner = Runner(scheduler=cluster.scheduler_address, folder=tmp_path / str(turn), chunk=size)

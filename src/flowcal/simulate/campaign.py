@@ -11,7 +11,7 @@ import json
 import warnings
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,7 +217,7 @@ class _Campaign:
                     batch = {index: self._piece(index, todo[index]) for index in _take(waiting, count)}
                     running[crew.submit(run_batch, self.simulator, batch, self.results.shared)] = batch
                 lost = None
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                for future in crew.wait(running):
                     batch = running.pop(future)
                     try:
                         self._settle(crew, future, batch, todo)
