@@ -16,7 +16,11 @@ import pytest
 import zarr
 from distributed import KilledWorker, LocalCluster
 
+from flowcal.decide.aleatory_plane import AleatoryPlane
+from flowcal.decide.reliability import sampled_pof
+from flowcal.decide.verification import compare_performance
 from flowcal.errors import FlowcalWarning, InputError
+from flowcal.infer.uncertainty import PooledDraws
 from flowcal.simulate.campaign import (
     CampaignError,
     CampaignIncomplete,
@@ -84,6 +88,21 @@ def test_result_does_not_depend_on_workers(tmp_path, design):
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         runner = Runner(scheduler=cluster.scheduler_address, chunk=60, folder=tmp_path)
         assert run_campaign(WindFarm(), *design, runner).load().identical(expected)
+
+
+def test_designs_are_verified_on_a_cluster_as_here():
+    f_a = PooledDraws(np.random.default_rng(1).random((50, 2)), 50)
+    at = {"simulator": WindFarm(), "x_e": [0.3, 0.6, 0.4], "random_seed": 1}
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        found = [
+            (
+                compare_performance(f_a, designs=[[0.5] * 3, [0.1] * 3], hours=300, runner=runner, **at),
+                sampled_pof(AleatoryPlane(f_a), x_c=[0.1] * 3, calls=1500, runner=runner, **at),
+            )
+            for runner in (Runner(), Runner(scheduler=cluster.scheduler_address, chunk=100))
+        ]
+    for here, there in zip(*found, strict=True):
+        assert here.identical(there)
 
 
 def test_no_runs_are_a_campaign_too(tmp_path):
@@ -170,6 +189,26 @@ def test_what_can_do_without_some_runs_is_told_so(tmp_path, design, expected, fo
         run_campaign(Recording(broken=set(range(1, 7))), *design, replace(runner, folder=None), all_needed=False)
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_chunk_of_which_nothing_succeeds_is_listed_and_may_be_left_out(tmp_path, design, expected, folder):
+    runner = Runner(chunk=50, folder=tmp_path if folder else None, allowed_share=0.1)
+    simulator = Recording(broken=set(range(101, 151)))
+    with pytest.raises(CampaignIncomplete, match="50 of 500 runs failed"):
+        run_campaign(simulator, *design, replace(runner, allowed_share=0.09), all_needed=False)
+    with pytest.warns(IncompleteWarning, match="50 of 500 runs failed and are left out"):
+        hours = run_campaign(simulator, *design, runner, all_needed=False)
+    assert np.array_equal(hours.y, np.delete(expected, range(100, 150), axis=0))
+    if folder:
+        assert [run["row"] for run in quarantined(tmp_path)] == list(range(100, 150))
+
+
+def test_a_campaign_that_was_given_up_is_no_result_whatever_is_allowed(design):
+    simulator = Recording(broken=set(range(1, 501)))
+    with pytest.raises(CampaignIncomplete):
+        run_campaign(simulator, *design, Runner(chunk=50, allowed_share=0.9), all_needed=False)
+    assert max(simulator.seeds) <= 150  # three batches are enough to see it
+
+
 def test_failed_runs_that_are_allowed_are_not_tried_again(tmp_path, design):
     runner, simulator = Runner(chunk=50, folder=tmp_path, allowed_share=0.01), Recording(broken={78})
     for _ in range(2):
@@ -214,8 +253,8 @@ def test_errors_of_a_program_cross_processes(tmp_path, design):
     program.chmod(0o755)
     with pytest.raises(CampaignIncomplete, match="ProgramFailed.*exit code 7; it said: out of licences") as caught:
         run_campaign(Executable(program), *design, Runner(workers=2, chunk=250))
-    assert [type(failure) for failure in caught.value.failures] == [ProgramFailed] * 2
-    assert caught.value.failures[1].rows[0] == 250
+    assert {type(failure) for failure in caught.value.failures} == {ProgramFailed}
+    assert [failure.rows.tolist() for failure in caught.value.failures] == [[row] for row in range(500)]
 
 
 class Wrong:
