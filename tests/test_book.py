@@ -19,6 +19,7 @@ PAGES = [
     "book/index",
     "book/running",
     "book/clusters",
+    "book/benchmarks",
     "book/references",
     *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.py"))),
 ]
