@@ -14,8 +14,8 @@ POSTERIORS = {
     "at_equal_epochs": {"ours": [3.5, 3.6, 3.4], "a": [3.6, 3.7, 3.5], "b": [3.5, 3.6, 3.4]},
 }
 METHODS = {
-    "ours": {"bias": 0.001, "bias_error": 0.002, "variation": 0.01, "calls": 20000},
-    "NAIS": {"bias": -0.004, "bias_error": 0.001, "variation": 0.005, "calls": 19998},
+    "ours": {"bias": 0.001, "bias_error": 0.002, "variation": 0.01, "calls": 20000, "repeats": 60},
+    "NAIS": {"bias": -0.004, "bias_error": 0.001, "variation": 0.005, "calls": 19998, "repeats": 20},
 }
 SEARCHES = {
     "a (1024)": {"method": "a", "budget": 1024, "quartiles": [0.0, 1e-9, 2e-3], "seeds": 20, "reached": 18},
@@ -95,7 +95,7 @@ def test_a_peer_that_is_ahead_with_every_seed_wins(tables):
 
 def test_the_least_error_wins(tables):
     ours, nais = rows(tables(RESULTS)["failures"])[:2]
-    assert ours == ["0.00027", "ours", "20,000", "+0.1 ± 0.2 %", "1.0 %", ""]
+    assert ours == ["0.00027", "ours", "20,000, 60 times", "+0.1 ± 0.2 %", "1.0 %", ""]
     assert nais[-1] == "wins"
 
 

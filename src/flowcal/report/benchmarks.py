@@ -255,7 +255,7 @@ def _failures(entry: Entry) -> Rows:
         yield (
             f"{entry.number('reference'):.3g}",
             name,
-            _rounded(part.number("calls")),
+            f"{_rounded(part.number('calls'))}, {part.number('repeats'):.0f} times",
             f"{100 * part.number('bias'):+.1f} ± {100 * part.number('bias_error'):.1f} %",
             f"{100 * part.number('variation'):.1f} %",
             "wins" if errors[name] == min(errors.values()) else "",
