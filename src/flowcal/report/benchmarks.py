@@ -114,9 +114,8 @@ class Table:
         missing = [pattern.rstrip("*: ") for pattern, names in found.items() if not names]
         parts = [markdown_table(self.header, rows)] if rows else []
         if missing:
-            parts.append(
-                f"Not measured yet: {', '.join(f'`{name}`' for name in missing)}. `{self.command}` measures it."
-            )
+            names = ", ".join(f"`{name}`" for name in missing)
+            parts.append(f"Left out, for it has not been measured yet: {names}. `{self.command}` measures it.")
         return "\n\n".join(parts) + "\n"
 
 
@@ -232,7 +231,7 @@ def _posteriors(entry: Entry) -> Rows:
     speed = entry.part("simulations_per_second")
     judged = {how: entry.part(how) for how in ("at_equal_time", "at_equal_epochs")}
     for name in speed.values:
-        cells = [name, _range(speed.numbers(name))[0]]
+        cells = [_called(name), _range(speed.numbers(name))[0]]
         for values in judged.values():
             seeds = len(values.numbers(OURS))
             theirs = values.numbers(name, seeds)
@@ -241,29 +240,36 @@ def _posteriors(entry: Entry) -> Rows:
         yield cells
 
 
+def _called(method: str) -> str:
+    return "this study" if method == OURS else method
+
+
 def _winner(differences: Sequence[float]) -> str:
     """Who has the larger values, if it is the same in every pair."""
     if min(differences) > 0:
         return "the peer wins"
-    return "ours wins" if max(differences) < 0 else "neither wins"
+    return "this study wins" if max(differences) < 0 else "neither wins"
 
 
 def _failures(entry: Entry) -> Rows:
+    """By error, the least first."""
     methods = entry.parts("methods")
     errors = {name: math.hypot(part.number("bias"), part.number("variation")) for name, part in methods.items()}
-    for name, part in methods.items():
+    for place, name in enumerate(sorted(methods, key=errors.__getitem__)):
+        part = methods[name]
         yield (
             f"{entry.number('reference'):.3g}",
-            name,
+            _called(name),
             f"{_rounded(part.number('calls'))}, {part.number('repeats'):.0f} times",
             f"{100 * part.number('bias'):+.1f} ± {100 * part.number('bias_error'):.1f} %",
             f"{100 * part.number('variation'):.1f} %",
-            "wins" if errors[name] == min(errors.values()) else "",
+            "" if place else "wins",
         )
 
 
 def _searches(entry: Entry) -> Rows:
-    parts = entry.parts("methods").values()
+    """By budget, and those that reach the best most often first."""
+    parts = sorted(entry.parts("methods").values(), key=lambda part: (part.number("budget"), -part.number("reached")))
     for part in parts:
         budget, reached = part.number("budget"), part.number("reached")
         rivals = [other.number("reached") for other in parts if other.number("budget") == budget]
@@ -271,7 +277,7 @@ def _searches(entry: Entry) -> Rows:
             entry.name.partition(": ")[2],
             part.text("method"),
             _rounded(budget),
-            f"{_quartiles(part)[0]} {entry.text('unit')}",
+            f"{_quartiles(part)[0]} {entry.text('unit')}".strip(),
             f"{reached:.0f} of {part.number('seeds'):.0f}",
             _place(reached, rivals),
         )
@@ -370,9 +376,9 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 "Method",
                 "Simulations a second",
                 "Expected log posterior, equal time",
-                "less ours",
-                "the same, equal epochs",
-                "less ours",
+                "Less this study's",
+                "Equal epochs",
+                "Less this study's",
             ),
             {"posteriors_beside_peers": _posteriors},
             f"{BENCH}/test_peers_inference.py",
@@ -387,6 +393,6 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             {"design_search: *": _searches},
             f"{BENCH}/test_optimisers.py",
         ),
-        "study": Table(HELD, {"whole_study": _study}, f"make full, then {BENCH}/test_study.py"),
+        "study": Table(HELD, {"whole_study": _study}, f"make full && {BENCH}/test_study.py"),
     }
 )
