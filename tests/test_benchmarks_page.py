@@ -9,6 +9,9 @@ from flowcal.errors import InputError
 from flowcal.report.benchmarks import TABLES, benchmark_tables
 
 POSTERIORS = {
+    "simulations": 2700,
+    "epochs": 6,
+    "epochs_at_equal_time": {"ours": [6, 6, 6], "a": [4, 5, 4], "b": [7, 7, 6]},
     "simulations_per_second": {"ours": [900, 1000, 950], "a": [500, 510, 490], "b": [1000, 990, 980]},
     "at_equal_time": {"ours": [3.5, 3.6, 3.4], "a": [3.4, 3.5, 3.3], "b": [3.4, 3.7, 3.5]},
     "at_equal_epochs": {"ours": [3.5, 3.6, 3.4], "a": [3.6, 3.7, 3.5], "b": [3.5, 3.6, 3.4]},
@@ -85,17 +88,21 @@ def test_targets_are_met_or_missed(tables):
 
 
 def test_a_peer_that_is_ahead_with_every_seed_wins(tables):
-    ours, a, b = rows(tables(RESULTS)["posteriors"])
-    assert ours == ["this study", "950 (900 to 1,000)", "3.50 ± 0.10", "", "3.50 ± 0.10", ""]
-    assert a[3] == "-0.10 ± 0.00: this study wins"
-    assert a[5] == "0.10 ± 0.00: the peer wins"
-    assert b[3].endswith("neither wins")
-    assert b[5] == "0.00 ± 0.00: neither wins"
+    ours, *peers = rows(tables(RESULTS)["posteriors"])
+    assert ours == ["this study, 2,700 simulations", "6", "950 (900 to 1,000)", "3.50 ± 0.10", "", ""]
+    assert [row[0] for row in peers[:2]] == ["a, as many epochs", "a, as much time"]
+    assert [row[1] for row in peers[:2]] == ["6", "4 (4 to 5)"]
+    assert [row[-2:] for row in peers] == [
+        ["0.10 ± 0.00", "the peer wins"],
+        ["-0.10 ± 0.00", "this study wins"],
+        ["0.00 ± 0.00", "neither wins"],
+        ["0.03 ± 0.12", "neither wins"],
+    ]
 
 
 def test_the_least_error_wins(tables):
     nais, ours = rows(tables(RESULTS)["failures"])[:2]
-    assert ours == ["0.00027", "this study", "20,000, 60 times", "+0.1 ± 0.2 %", "1.0 %", ""]
+    assert ours == ["0.00027 ± 0.1 %", "this study", "20,000, 60 times", "+0.1 ± 0.2 %", "1.0 %", ""]
     assert nais[1] == "NAIS"
     assert nais[-1] == "wins"
 

@@ -228,16 +228,22 @@ def _several(key: str) -> Callable[[Entry], tuple[str, float]]:
 
 
 def _posteriors(entry: Entry) -> Rows:
-    speed = entry.part("simulations_per_second")
-    judged = {how: entry.part(how) for how in ("at_equal_time", "at_equal_epochs")}
+    """Ours first, then every peer twice."""
+    simulations, epochs = _rounded(entry.number("simulations")), _rounded(entry.number("epochs"))
+    speed, longer = entry.part("simulations_per_second"), entry.part("epochs_at_equal_time")
     for name in speed.values:
-        cells = [_called(name), _range(speed.numbers(name))[0]]
-        for values in judged.values():
-            seeds = len(values.numbers(OURS))
-            theirs = values.numbers(name, seeds)
-            less = [value - own for value, own in zip(theirs, values.numbers(OURS), strict=True)]
-            cells += [_mean(theirs, 2), "" if name == OURS else f"{_mean(less, 2)}: {_winner(less)}"]
-        yield cells
+        fast = _range(speed.numbers(name))[0]
+        for key, how, passes in (
+            ("at_equal_epochs", "as many epochs", epochs),
+            ("at_equal_time", "as much time", _range(longer.numbers(name))[0]),
+        ):
+            ours = entry.part(key).numbers(OURS)
+            theirs = entry.part(key).numbers(name, len(ours))
+            if name != OURS:
+                less = [value - own for value, own in zip(theirs, ours, strict=True)]
+                yield f"{name}, {how}", passes, fast, _mean(theirs, 2), _mean(less, 2), _winner(less)
+            elif key == "at_equal_epochs":
+                yield f"this study, {simulations} simulations", passes, fast, _mean(ours, 2), "", ""
 
 
 def _called(method: str) -> str:
@@ -258,7 +264,7 @@ def _failures(entry: Entry) -> Rows:
     for place, name in enumerate(sorted(methods, key=errors.__getitem__)):
         part = methods[name]
         yield (
-            f"{entry.number('reference'):.3g}",
+            f"{entry.number('reference'):.3g} ± {100 * entry.number('reference_error'):.1f} %",
             _called(name),
             f"{_rounded(part.number('calls'))}, {part.number('repeats'):.0f} times",
             f"{100 * part.number('bias'):+.1f} ± {100 * part.number('bias_error'):.1f} %",
@@ -372,14 +378,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             f"{BENCH}/test_training.py",
         ),
         "posteriors": Table(
-            (
-                "Method",
-                "Simulations a second",
-                "Expected log posterior, equal time",
-                "Less this study's",
-                "Equal epochs",
-                "Less this study's",
-            ),
+            ("Method", "Epochs", "Simulations a second", "Expected log posterior", "Less this study's", "Outcome"),
             {"posteriors_beside_peers": _posteriors},
             f"{BENCH}/test_peers_inference.py",
         ),
