@@ -72,7 +72,7 @@ def multistart(cost, random_seed):
         minimize(lambda x_c: cost(x_c[None])[0], start, method="L-BFGS-B", bounds=BOX)
 
 
-PEERS = {"swarm": swarm, "differential evolution": evolution, "multistart": multistart}
+PEERS = {"swarm": swarm, "differential evolution": evolution, "multistart of L-BFGS-B": multistart}
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +110,28 @@ class Counted:
         return self.of(x_e, x_c)
 
 
+def counting(programme):
+    """The same programme, and a function that tells for how many control points it has been asked."""
+    counted = replace(programme, performance=Counted(programme.performance), limits=Counted(programme.limits))
+    return counted, lambda: max(counted.performance.rows, counted.limits.rows) / SCENARIOS
+
+
 def study_search(programme, scenarios, random_seed):
     """The least cost that the study's search finds, and for how many control points it asks."""
-    counted = replace(programme, performance=Counted(programme.performance), limits=Counted(programme.limits))
+    counted, asked = counting(programme)
     best = _basins(counted, scenarios, replace(EFFORT, random_seed=random_seed))[0]
-    asked = max(counted.performance.rows, counted.limits.rows) / len(scenarios)
-    return programme.costs(scenarios, np.array([best.x_c]))[0], asked
+    return programme.costs(scenarios, np.array([best.x_c]))[0], asked()
+
+
+def without_swarm(programme, scenarios, budget, random_seed):
+    """The study's search less its swarm: SciPy's SLSQP, which knows constraints, from one start after another."""
+    (counted, asked), least = counting(programme), np.inf
+    for start in qmc.Sobol(len(CONTROL), rng=np.random.default_rng(random_seed)).random(256):
+        x_c = counted.polish(scenarios, start)
+        if asked() > budget:
+            break
+        least = min(least, programme.costs(scenarios, x_c[None])[0])
+    return least
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -130,6 +146,8 @@ def test_searches_at_equal_numbers_of_control_points(name, setting, record):
     for budget in budgets:
         for label, method in PEERS.items():
             costs[label, budget] = [least(method, Cost(programme, scenarios, budget), seed) for seed in range(SEEDS)]
+        polished = [without_swarm(programme, scenarios, budget, seed) for seed in range(SEEDS)]
+        costs["multistart of SLSQP", budget] = polished
     best = min(map(min, costs.values()))
     methods = {
         f"{label} ({budget})": summary(np.array(values) - best) | {"method": label, "budget": budget}
