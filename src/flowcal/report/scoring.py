@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,6 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from flowcal.challenge import EPISTEMIC, PUBLISHED, SEED_MAX, PublishedEntry
-from flowcal.decide.aleatory_plane import AleatoryPlane
-from flowcal.decide.reliability import sampled_pof
-from flowcal.decide.verification import compare_performance
 from flowcal.infer.energy_distance import energy_distance
 from flowcal.infer.uncertainty import AleatoryDistribution, EpistemicBox, EpistemicSet, UncertaintyModel
 from flowcal.simulate.campaign import Runner, run_campaign
@@ -23,9 +20,7 @@ __all__ = [
     "direct_distances_by_hours",
     "distances_by_hours",
     "score_aleatory",
-    "score_bounds",
     "score_box",
-    "score_designs",
     "score_set",
     "true_exceedance",
     "true_hours",
@@ -148,91 +143,6 @@ def direct_distances_by_hours(counts: Sequence[int], repeats: int, random_seed: 
 def score_set(e: EpistemicSet) -> dict:
     """Hold a set E against X_e*: whether it 'contains' it, and its 'volume', the unit cube being 1."""
     return {"contains": bool(e.contains([_TRUE_X_E])[0]), "volume": e.volume}
-
-
-def score_bounds(
-    bounds: xr.Dataset,
-    simulator: Simulator,
-    x_c: Sequence[float],
-    hours: int,
-    random_seed: int,
-    runner: Runner | None = None,
-) -> xr.Dataset:
-    """Share of new hours of the embedded real system whose largest value exceeds upper bounds.
-
-    Parameters
-    ----------
-    bounds : Dataset
-        'bound' by 'output', and by whatever else.
-    simulator : Simulator
-    x_c : sequence of float, shape (3,)
-        Control point of the hours.
-    hours : int
-        How many.
-    random_seed : int
-    runner : Runner, optional
-
-    Returns
-    -------
-    Dataset
-        'share', shaped as the bounds are.
-    """
-    peaks = true_hours(simulator, x_c, hours, random_seed, runner).y.max("time").sel(output=bounds.output)
-    return (peaks > bounds.bound).mean("sample").to_dataset(name="share")
-
-
-def score_designs(
-    designs: Mapping[str, Sequence[float]],
-    best: Sequence[float],
-    simulator: Simulator,
-    hours: int,
-    calls: int,
-    random_seed: int,
-    runner: Runner | None = None,
-) -> xr.Dataset:
-    """Hold designs against the embedded real system: what power they give up, and how often they fail.
-
-    Parameters
-    ----------
-    designs : mapping of str to sequence of float, shape (3,)
-        Control points by name.
-    best : sequence of float, shape (3,)
-        The control point whose power the others are compared with.
-    simulator : Simulator
-    hours : int
-        In which power is compared, the same for all.
-    calls : int
-        Of the simulator, behind each probability of failure.
-    random_seed : int
-    runner : Runner, optional
-
-    Returns
-    -------
-    Dataset
-        By 'design': 'x_c' (design, 3); 'shortfall' of J [MW] below that of `best`; 'pof', and its bound 'pof_upper'
-        (95 %); standard errors 'shortfall_error' and 'pof_error'. The attribute 'calls' is the argument.
-    """
-    f_a = _TrueDistribution()
-    compared = compare_performance(
-        f_a, simulator, _TRUE_X_E, [best, *designs.values()], hours, random_seed, runner
-    ).isel(design=slice(1, None))
-    plane = AleatoryPlane(f_a)
-    failures = [
-        sampled_pof(plane, simulator, _TRUE_X_E, x_c, calls, random_seed, runner=runner).sel(failure="system")
-        for x_c in designs.values()
-    ]
-    return xr.Dataset(
-        {
-            "x_c": (("design", "input"), np.array(list(designs.values()), np.float64)),
-            "shortfall": -compared.difference,
-            "shortfall_error": compared.standard_error,
-            "pof": ("design", [failure.pof.item() for failure in failures]),
-            "pof_error": ("design", [failure.standard_error.item() for failure in failures]),
-            "pof_upper": ("design", [failure.upper.item() for failure in failures]),
-        },
-        {"design": list(designs)},
-        {"calls": calls},
-    )
 
 
 def true_exceedance(number: int, x: ArrayLike) -> NDArray[np.float64]:

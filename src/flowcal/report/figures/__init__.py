@@ -19,7 +19,6 @@ from flowcal.report.figures.infer import (
     scores_by_point,
     set_by_level,
 )
-from flowcal.report.figures.scorecard import choice_costs, counting_errors
 from flowcal.report.figures.shared import (
     closing_in,
     contrasts_by_point,
@@ -45,11 +44,9 @@ from flowcal.report.figures.style import present
 __all__ = [
     "autocorrelation",
     "calibration",
-    "choice_costs",
     "closing_in",
     "contrasts_by_point",
     "control_points",
-    "counting_errors",
     "design_front",
     "design_landscape",
     "distance_by_hours",
