@@ -23,6 +23,7 @@ PAGES = [
     "book/extending",
     "book/clusters",
     "book/glossary",
+    "book/benchmarks",
     "book/references",
     *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.py"))),
 ]

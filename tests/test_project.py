@@ -65,8 +65,22 @@ def test_every_dependency_of_the_package_is_pinned():
     assert {name_of(need) for need in project["dependencies"]} <= pinned
 
 
+def test_what_only_benchmarks_need_is_pinned_and_not_imported():
+    lines = (ROOT / "tests" / "benchmarks" / "requirements.txt").read_text().splitlines()
+    needed = [line for line in lines if not line.startswith("#")]
+    assert needed == pins("\n".join(needed))
+    imports = re.compile(rf"^\s*(import|from) ({'|'.join(map(name_of, needed))})\b", re.MULTILINE)
+    assert not [path for path in MODULES + CHAPTERS if imports.search(path.read_text())]
+
+
 def test_no_registry_is_named():
-    for name in ("requirements.txt", "environment.yml", "pyproject.toml", "Makefile"):
+    for name in (
+        "requirements.txt",
+        "environment.yml",
+        "pyproject.toml",
+        "Makefile",
+        "tests/benchmarks/requirements.txt",
+    ):
         assert not re.search(r"https?://(?!localhost)|index-url|\+cpu", (ROOT / name).read_text()), name
 
 

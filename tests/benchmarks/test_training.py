@@ -42,8 +42,8 @@ def make(kind, data):
     return network
 
 
-def training_data(size):
-    runs = aleatory_runs(WindFarm(), size, "fresh", 1)
+def training_data(size, seed=1):
+    runs = aleatory_runs(WindFarm(), size, "fresh", seed)
     parts = (runs.x.values[:, :2], runs.y.values, runs.x.values[:, 5:])
     return [torch.tensor(part, dtype=torch.float32) for part in parts]
 

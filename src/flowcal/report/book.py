@@ -10,6 +10,7 @@ import plotly
 
 from flowcal.chapters import Chapter, Settings, executed_notebook, find_chapters
 from flowcal.errors import FlowcalError
+from flowcal.report.benchmarks import benchmark_tables
 from flowcal.study import find_root
 
 __all__ = ["BookError", "build_book", "publish"]
@@ -69,6 +70,10 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     for chapter in find_chapters():
         executed = executed_notebook(chapter, settings) if settings else _published(chapter)
         _copy(executed, source / "notebooks" / f"{chapter.source.stem}.ipynb")
+    tables = source / "book" / "benchmarks"
+    tables.mkdir()
+    for name, table in benchmark_tables(root / "book" / "published" / "benchmarks.json").items():
+        (tables / f"{name}.md").write_text(table, encoding="utf-8")
     for script in (
         Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
         Path(str(distribution("sphinx-mathjax-offline").locate_file(MATHJAX))),

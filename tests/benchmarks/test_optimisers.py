@@ -1,0 +1,170 @@
+"""The search for designs beside SciPy's differential evolution and multistart, on the study's own problems.
+
+All minimise the cost that the study's swarm does: minus the guaranteed performance, or the smallest failure level, with
+a penalty for what falls short of a constraint. What they spend is the number of control points that they ask for.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.optimize import differential_evolution, minimize
+from scipy.stats import qmc
+
+from flowcal.challenge import BOUNDS, CONTROL
+from flowcal.decide import severity
+from flowcal.decide.design import LARGEST_LEVEL, SLACK, _basins, _Programme
+from flowcal.decide.performance import tabulate_performance
+from flowcal.decide.power_emulator import PowerEmulator, train_power_emulator
+from flowcal.decide.problems import PROBLEMS, FailureLevels, required_level
+from flowcal.decide.reliability import failure_curves
+from flowcal.decide.swarm import fly
+from flowcal.infer.training import Training
+from flowcal.infer.uncertainty import EpistemicBox, UncertaintyModel
+from flowcal.report.scoring import true_uncertainty_model
+from flowcal.simulate.windfarm import WindFarm
+from flowcal.study import PROFILES
+
+SEEDS, SCENARIOS, QUARTILES = 20, 4, (0.25, 0.5, 0.75)
+EFFORT = PROFILES["full"].effort
+REACH = 0.05  # of the box about the true X_e that stands for what observations leave
+BOX = [BOUNDS] * len(CONTROL)
+
+
+class SpentError(Exception):
+    """All control points that a method may ask for have been."""
+
+
+class Cost:
+    """A cost over the cube that counts the control points it is asked for, and keeps to a budget."""
+
+    def __init__(self, programme, scenarios, budget):
+        self.of, self.budget, self.asked, self.least = partial(programme.costs, scenarios), budget, 0, np.inf
+
+    def __call__(self, x_c):
+        """Costs (n,) at x_c (n, 3)."""
+        if self.asked + len(x_c) > self.budget:
+            raise SpentError
+        self.asked += len(x_c)
+        values = self.of(np.clip(x_c, *BOUNDS))
+        self.least = min(self.least, values.min())
+        return values
+
+
+def swarm(cost, random_seed):
+    """The study's particles, for as many iterations as the budget allows."""
+    fly(cost, EFFORT.particles, cost.budget // EFFORT.particles, random_seed)
+
+
+def evolution(cost, random_seed):
+    """SciPy's defaults, with a tolerance that does not end it early; a tenth of the budget is left to its polish."""
+    generations = int(0.9 * cost.budget / (15 * len(CONTROL))) - 1
+    settings = {"maxiter": generations, "tol": 1e-9, "vectorized": True, "updating": "deferred"}
+    differential_evolution(lambda x_c: cost(x_c.T), BOX, rng=random_seed, **settings)
+
+
+def multistart(cost, random_seed):
+    """SciPy's L-BFGS-B with its defaults, from one start after another that a Sobol sequence spreads."""
+    for start in qmc.Sobol(len(CONTROL), rng=np.random.default_rng(random_seed)).random(256):
+        minimize(lambda x_c: cost(x_c[None])[0], start, method="L-BFGS-B", bounds=BOX)
+
+
+PEERS = {"swarm": swarm, "differential evolution": evolution, "multistart of L-BFGS-B": multistart}
+
+
+@pytest.fixture(scope="module")
+def setting():
+    """What the programmes are made of: performance, levels and failure curves under the true f_a, a few X_e."""
+    truth = true_uncertainty_model()
+    x_e = np.array(truth.e.bounding_box[0])
+    e = EpistemicBox(x_e - REACH, x_e + REACH)
+    training = Training(epochs=8, batch_size=256, learning_rate=6e-3)
+    weights = train_power_emulator(WindFarm(), UncertaintyModel(truth.f_a, e), 15_000, training)
+    performance = tabulate_performance(PowerEmulator.from_weights(weights), [truth.f_a], e)[0]
+    noise = severity.measure_severity(WindFarm(), x_e, [0.5] * 3, 3000, np.random.default_rng(1))
+    curves = failure_curves([truth.f_a], noise)
+    return performance, FailureLevels(WindFarm()), curves, e.sample(SCENARIOS, np.random.default_rng(1))
+
+
+@pytest.fixture(autouse=True)
+def without_campaigns(monkeypatch):
+    """Runs of the simulator without the milliseconds of a campaign: time is not what is compared."""
+
+    def straight(simulator, x, seed, runner=None):
+        return SimpleNamespace(y=SimpleNamespace(values=simulator.simulate(x, seed)))
+
+    monkeypatch.setattr(severity, "run_campaign", straight)
+
+
+class Counted:
+    """A quantity that counts the rows it is asked for."""
+
+    def __init__(self, of):
+        self.of, self.rows = of, 0
+
+    def __call__(self, x_e, x_c):
+        self.rows += len(x_c)
+        return self.of(x_e, x_c)
+
+
+def counting(programme):
+    """The same programme, and a function that tells for how many control points it has been asked."""
+    counted = replace(programme, performance=Counted(programme.performance), limits=Counted(programme.limits))
+    return counted, lambda: max(counted.performance.rows, counted.limits.rows) / SCENARIOS
+
+
+def study_search(programme, scenarios, random_seed):
+    """The least cost that the study's search finds, and for how many control points it asks."""
+    counted, asked = counting(programme)
+    best = _basins(counted, scenarios, replace(EFFORT, random_seed=random_seed))[0]
+    return programme.costs(scenarios, np.array([best.x_c]))[0], asked()
+
+
+def without_swarm(programme, scenarios, budget, random_seed):
+    """The study's search less its swarm: SciPy's SLSQP, which knows constraints, from one start after another."""
+    (counted, asked), least = counting(programme), np.inf
+    for start in qmc.Sobol(len(CONTROL), rng=np.random.default_rng(random_seed)).random(256):
+        x_c = counted.polish(scenarios, start)
+        if asked() > budget:
+            break
+        least = min(least, programme.costs(scenarios, x_c[None])[0])
+    return least
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_searches_at_equal_numbers_of_control_points(name, setting, record):
+    performance, levels, curves, scenarios = setting
+    problem = PROBLEMS[name]
+    required = None if problem.epsilon is None else required_level(curves, problem.epsilon)
+    programme = _Programme(performance, lambda *x: np.minimum(levels(*x), LARGEST_LEVEL), required, problem.reliability)
+    found, asked = np.transpose([study_search(programme, scenarios, seed) for seed in range(SEEDS)])
+    budgets = (EFFORT.particles * EFFORT.iterations, round(asked.mean()))
+    costs = {("the study's search", budgets[1]): found}
+    for budget in budgets:
+        for label, method in PEERS.items():
+            costs[label, budget] = [least(method, Cost(programme, scenarios, budget), seed) for seed in range(SEEDS)]
+        polished = [without_swarm(programme, scenarios, budget, seed) for seed in range(SEEDS)]
+        costs["multistart of SLSQP", budget] = polished
+    best = min(map(min, costs.values()))
+    methods = {
+        f"{label} ({budget})": summary(np.array(values) - best) | {"method": label, "budget": budget}
+        for (label, budget), values in costs.items()
+    }
+    record(f"design_search: {name}", unit="" if problem.reliability else "MW", methods=methods)
+    assert np.median(found) - best < 1e-3
+
+
+def summary(short):
+    """Of what seeds fall short of the best by: quartiles, and the number of seeds that do not for all that matters."""
+    quartiles = np.quantile(short, QUARTILES).round(6).tolist()
+    return {"quartiles": quartiles, "seeds": len(short), "reached": int((short < SLACK).sum())}
+
+
+def least(method, cost, random_seed):
+    """The least cost that a method comes across within its budget."""
+    with suppress(SpentError):
+        method(cost, random_seed)
+    return cost.least
