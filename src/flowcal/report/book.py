@@ -6,10 +6,13 @@ import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
+import nbformat
 import plotly
 
 from flowcal.chapters import Chapter, Settings, executed_notebook, find_chapters
-from flowcal.errors import FlowcalError
+from flowcal.errors import FlowcalError, InputError
+from flowcal.provenance import Provenance, read_provenance
+from flowcal.report.colophon import closing_block, minutes_table
 from flowcal.study import find_root
 
 __all__ = ["BookError", "build_book", "publish"]
@@ -66,15 +69,31 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("published"))
     for name in ("_config.yml", "_toc.yml"):
         _copy(root / name, source / name)
+    executions = {}
     for chapter in find_chapters():
         executed = executed_notebook(chapter, settings) if settings else _published(chapter)
-        _copy(executed, source / "notebooks" / f"{chapter.source.stem}.ipynb")
+        staged = source / "notebooks" / f"{chapter.source.stem}.ipynb"
+        _copy(executed, staged)
+        executions |= _sign(staged)
+    (source / "book" / "minutes.md").write_text(minutes_table(executions), encoding="utf-8")
     for script in (
         Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
         Path(str(distribution("sphinx-mathjax-offline").locate_file(MATHJAX))),
     ):
         _copy(script, source / "book" / "_static" / script.name)
     return source
+
+
+def _sign(path: Path) -> dict[str, Provenance | None]:
+    """Append to a staged chapter how it was made; returns that by a link to the chapter."""
+    notebook = nbformat.read(path, as_version=4)
+    try:
+        provenance = read_provenance(notebook)
+    except InputError as error:
+        raise BookError(f"{path.name}: {error}") from error
+    notebook.cells.append(nbformat.v4.new_markdown_cell(closing_block(provenance), id="how-it-was-made"))
+    nbformat.write(notebook, path)
+    return {f"[](../notebooks/{path.name})": provenance}
 
 
 def _published(chapter: Chapter) -> Path:
