@@ -58,5 +58,5 @@ def wait_until_drawn(tab, page):
     """Wait for the page's figures and formulas."""
     marks = "'.main-svg .trace, .main-svg .hm'"  # a heat map is no trace to plotly
     drawn = f"[...document.querySelectorAll('.plotly-figure')].filter(f => f.querySelector({marks})).length"
-    tab.wait_for_function(f"{drawn} === {figures_of(page)}", timeout=20_000)
+    tab.wait_for_function(f"{drawn} === {figures_of(page)}", timeout=60_000)
     tab.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")

@@ -68,7 +68,7 @@ function offerAll() {
     link.href = picture.src;
     link.download = "";
     link.textContent = "Save the picture";
-    picture.after(link);
+    picture.closest("figure").append(link);
   }
 }
 

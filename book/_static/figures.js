@@ -1,6 +1,7 @@
 // Draws the figures of a page. Plotly is fetched only where there are any, and after all else has been shown.
 "use strict";
 
+const PAGE = 820; // CSS pixels, with room for a caption
 const plotly = new URL("plotly.min.js", document.currentScript.src);
 
 function load(script) {
@@ -30,12 +31,18 @@ async function drawAll() {
   const figures = document.querySelectorAll(".plotly-figure");
   if (figures.length) await load(plotly);
   for (const figure of figures) await draw(figure);
+  if (matchMedia("print").matches) fit(true);
 }
 
-// On paper they are as wide as the column of text.
-function fitAll() {
-  for (const figure of document.querySelectorAll(".js-plotly-plot")) Plotly.Plots.resize(figure);
+/** On paper they are as wide as the text, and none is higher than a page. */
+function fit(paper) {
+  for (const figure of document.querySelectorAll(".js-plotly-plot")) {
+    const shown = (figure.dataset.height ??= figure.clientHeight);
+    const height = paper ? Math.min(shown, PAGE) : Number(shown);
+    figure.style.height = `${height}px`;
+    Plotly.relayout(figure, { height, width: figure.clientWidth });
+  }
 }
 
 addEventListener("load", drawAll);
-matchMedia("print").addEventListener("change", fitAll);
+matchMedia("print").addEventListener("change", (medium) => fit(medium.matches));

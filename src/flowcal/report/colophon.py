@@ -35,7 +35,8 @@ def minutes_table(executions: Mapping[str, Provenance | None]) -> str:
 def _said(provenance: Provenance) -> str:
     parts = [
         f"flowcal {provenance.version}, profile `{provenance.profile}`. The execution took "
-        f"{_minutes(_whole(provenance))} minutes. Digests are the first {SHORT} digits of the SHA-256 of an artifact's content."
+        f"{_minutes(_whole(provenance))} minutes. A digest is the first {SHORT} digits of the SHA-256 of "
+        "an artifact's content."
     ]
     if provenance.made:
         rows = [

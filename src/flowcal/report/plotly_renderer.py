@@ -17,7 +17,7 @@ HEIGHT = 450  # pixels, plotly's own
 class PlotlyRenderer(MimeRenderPlugin):
     """Plugin of myst-nb that turns a figure's JSON, the notebook's own output, into HTML."""
 
-    mime_priority_overrides = (("html", MIME, 1),)
+    mime_priority_overrides = tuple((builder, MIME, 1) for builder in ("html", "singlehtml"))
 
     @staticmethod
     def handle_mime(renderer: NbElementRenderer, data: MimeData, inline: bool) -> Sequence[nodes.Element] | None:
