@@ -4,9 +4,11 @@ import json
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from conftest import ROOT
 from rendered import HTML, PAGES, STAGED, elements_of, figures_of, loaded_by, needs_the_book, wait_until_drawn
 
+from flowcal.provenance import read_provenance
 from flowcal.report.plotly_renderer import MIME
 
 # Backgrounds between a figure and the page that are not the page's own
@@ -44,7 +46,7 @@ def test_nothing_is_loaded_from_another_host(elements):
 
 def test_every_picture_has_a_text_alternative(elements):
     pictures = [attributes for tag, attributes in elements if tag == "img"]
-    drawn = [attributes for tag, attributes in elements if attributes.get("role") == "img"]
+    drawn = [attributes for tag, attributes in elements if attributes.get("class") == "plotly-figure"]
     assert all(
         len(attributes.get("alt", "")) > 20 for attributes in pictures if "schematic" in attributes.get("class", "")
     )
@@ -53,7 +55,7 @@ def test_every_picture_has_a_text_alternative(elements):
 
 
 def test_every_figure_of_the_notebook_is_on_the_page_with_a_caption(page, text):
-    assert text.count('<figure class="plotly-figure">') == figures_of(page)
+    assert text.count('<figure class="plotly-figure"') == figures_of(page)
     assert "<figcaption></figcaption>" not in text
 
 
@@ -115,10 +117,8 @@ def test_pages_open_without_complaint(window, page, address):
     assert math == typeset
     assert broken == 0
     if figures_of(page):  # their text takes the colour of the page's
-        colours = (
-            "getComputedStyle(document.body).color === document.querySelector('.js-plotly-plot').layout.font.color"
-        )
-        tab.wait_for_function(colours, timeout=10_000)
+        text = "getComputedStyle(document.querySelector('.plotly-figure .xtick text')).fill"
+        assert tab.evaluate(f"{text} === getComputedStyle(document.body).color")
         assert tab.evaluate(PAINTED_BEHIND) == []  # nothing but the page's own background
     assert complaints == []
 
@@ -141,3 +141,17 @@ def test_figures_describe_themselves():
                     meta = figure["layout"]["meta"]
                     assert len(meta["caption"]) > 40, json.dumps(meta)
                     assert len(meta["alt"]) > 40, json.dumps(meta)
+
+
+def test_chapters_say_how_they_were_made(page, text):
+    if page.startswith("notebooks/"):
+        kept = read_provenance(nbformat.read(HTML / "_sources" / f"{page}.ipynb", as_version=4))
+        assert "How this page was made" in text
+        assert ("has not kept how it was made" in text) == (kept is None)
+        assert all(made.sha256[:12] in text for made in (kept.made if kept else {}).values())
+
+
+def test_the_minutes_of_every_chapter_are_told():
+    table = BeautifulSoup((HTML / "book" / "running.html").read_text(encoding="utf-8"), "html.parser").find("table")
+    links = [link["href"] for link in table.find_all("a")]
+    assert links == [f"../{page}.html" for page in PAGES if page.startswith("notebooks/")]

@@ -136,7 +136,7 @@ def test_first_content_is_painted_at_once(tab, page):
 
 
 def first_paint(tab, page):
-    show(tab, page)
+    tab.goto((HTML / f"{page}.html").as_uri())
     tab.wait_for_function(f"{FIRST_PAINT} > 0")
     return tab.evaluate(FIRST_PAINT)
 
@@ -245,7 +245,7 @@ def test_a_page_prints_without_what_paper_has_no_use_for(tab_of):
 
 def test_search_works_from_the_disk(tab):
     complaints = []
-    tab.on("pageerror", complaints.append)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.goto(f"{(HTML / 'search.html').as_uri()}?q=hypercube")
     tab.wait_for_selector("#search-results li", timeout=10_000)
     tab.wait_for_function("!document.querySelector('#search-results').innerText.includes('Searching')")
