@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := book
-.PHONY: setup book test full published score bench lint serve clean
+.PHONY: setup book test full published pdf score bench lint serve clean
 
 setup: $(READY)
 
@@ -31,6 +31,9 @@ full: book             ## the same with the paper's budgets
 
 published: setup       ## render the chapters kept in book/published without running them
 	$(BIN)/flowcal book --published
+
+pdf: setup             ## print the chapters kept in book/published as _build/flowcal.pdf, with a Chromium
+	$(BIN)/flowcal book --published --pdf
 
 score: setup           ## hold published results and both methods against known truths, with the networks of `full`
 	$(BIN)/flowcal run --profile full

@@ -1,6 +1,9 @@
 """What several tests share."""
 
+import http.server
 import os
+import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +44,34 @@ def estimator():
 
     training = Training(epochs=10, batch_size=512, learning_rate=2e-3)
     return AleatoryEstimator.from_weights(train_estimator(WindFarm(), 150_000, training))
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Of a server on the loopback that hands out the book."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=ROOT / "_build" / "html")
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium."""
+    from flowcal.report.printing import PrintError, find_chromium
+
+    try:
+        path = find_chromium()
+    except PrintError as error:
+        pytest.skip(str(error))
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])

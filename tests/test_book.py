@@ -1,33 +1,15 @@
 """The rendered book: complete, without any other host, and drawn in a browser that has no network."""
 
-import http.server
 import json
-import shutil
-import threading
-from functools import partial
-from html.parser import HTMLParser
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from conftest import ROOT
+from rendered import HTML, PAGES, STAGED, elements_of, figures_of, loaded_by, needs_the_book, wait_until_drawn
 
+from flowcal.provenance import read_provenance
 from flowcal.report.plotly_renderer import MIME
-
-HTML = ROOT / "_build" / "html"
-STAGED = ROOT / "_build" / "source" / "notebooks"
-PAGES = [
-    "book/index",
-    "book/limits",
-    "book/tutorial",
-    "book/running",
-    "book/extending",
-    "book/clusters",
-    "book/glossary",
-    "book/benchmarks",
-    "book/references",
-    *(f"notebooks/{p.stem}" for p in sorted((ROOT / "notebooks").glob("*.py"))),
-]
-LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
 
 # Backgrounds between a figure and the page that are not the page's own
 PAINTED_BEHIND = """() => {
@@ -38,19 +20,7 @@ PAINTED_BEHIND = """() => {
   return [...painted].filter(colour => colour !== page && colour !== 'rgba(0, 0, 0, 0)');
 }"""
 
-pytestmark = pytest.mark.skipif(not HTML.exists(), reason="the book has not been rendered; 'make book' renders it")
-
-
-class Elements(HTMLParser):
-    """All start tags of a page with their attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
+pytestmark = needs_the_book
 
 
 @pytest.fixture(params=PAGES)
@@ -64,28 +34,19 @@ def text(page):
 
 
 @pytest.fixture
-def elements(text):
-    return Elements(text).found
-
-
-def figures_of(page):
-    """How many plotly figures a page's notebook has."""
-    path = STAGED / f"{page.removeprefix('notebooks/')}.ipynb"
-    if not path.exists():
-        return 0
-    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
-    return sum(MIME in output.get("data", {}) for output in outputs)
+def elements(page):
+    return elements_of(page)
 
 
 def test_nothing_is_loaded_from_another_host(elements):
-    loaded = [attributes.get(LOADING[tag]) or "" for tag, attributes in elements if tag in LOADING]
+    loaded = loaded_by(elements)
     assert loaded
     assert not [address for address in loaded if address.startswith(("http:", "https:", "//"))]
 
 
 def test_every_picture_has_a_text_alternative(elements):
     pictures = [attributes for tag, attributes in elements if tag == "img"]
-    drawn = [attributes for tag, attributes in elements if attributes.get("role") == "img"]
+    drawn = [attributes for tag, attributes in elements if attributes.get("class") == "plotly-figure"]
     assert all(
         len(attributes.get("alt", "")) > 20 for attributes in pictures if "schematic" in attributes.get("class", "")
     )
@@ -94,7 +55,7 @@ def test_every_picture_has_a_text_alternative(elements):
 
 
 def test_every_figure_of_the_notebook_is_on_the_page_with_a_caption(page, text):
-    assert text.count('<figure class="plotly-figure">') == figures_of(page)
+    assert text.count('<figure class="plotly-figure"') == figures_of(page)
     assert "<figcaption></figcaption>" not in text
 
 
@@ -124,29 +85,6 @@ def test_no_address_of_this_machine_is_on_a_page(text):
     assert str(ROOT) not in text
 
 
-@pytest.fixture(scope="module")
-def address():
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=HTML)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium or Chrome on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-
-
 @pytest.fixture(scope="module", params=["light", "dark"])
 def window(request, browser, address):
     """A browser window of either theme whose network ends at the loopback, and all that its pages complained of."""
@@ -172,20 +110,15 @@ def test_pages_open_without_complaint(window, page, address):
     tab, complaints = window
     complaints.clear()
     tab.goto(f"{address}/{page}.html")
-    marks = "'.main-svg .trace, .main-svg .hm'"  # a heat map is no trace to plotly
-    drawn = f"[...document.querySelectorAll('.plotly-figure')].filter(f => f.querySelector({marks})).length"
-    tab.wait_for_function(f"{drawn} === {figures_of(page)}", timeout=20_000)
-    tab.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
+    wait_until_drawn(tab, page)
     math, typeset, broken = (
         tab.locator(selector).count() for selector in (".math", ".math mjx-container", "mjx-merror, [data-mjx-error]")
     )
     assert math == typeset
     assert broken == 0
     if figures_of(page):  # their text takes the colour of the page's
-        colours = (
-            "getComputedStyle(document.body).color === document.querySelector('.js-plotly-plot').layout.font.color"
-        )
-        tab.wait_for_function(colours, timeout=10_000)
+        text = "getComputedStyle(document.querySelector('.plotly-figure .xtick text')).fill"
+        assert tab.evaluate(f"{text} === getComputedStyle(document.body).color")
         assert tab.evaluate(PAINTED_BEHIND) == []  # nothing but the page's own background
     assert complaints == []
 
@@ -208,3 +141,17 @@ def test_figures_describe_themselves():
                     meta = figure["layout"]["meta"]
                     assert len(meta["caption"]) > 40, json.dumps(meta)
                     assert len(meta["alt"]) > 40, json.dumps(meta)
+
+
+def test_chapters_say_how_they_were_made(page, text):
+    if page.startswith("notebooks/"):
+        kept = read_provenance(nbformat.read(HTML / "_sources" / f"{page}.ipynb", as_version=4))
+        assert "How this page was made" in text
+        assert ("has not kept how it was made" in text) == (kept is None)
+        assert all(made.sha256[:12] in text for made in (kept.made if kept else {}).values())
+
+
+def test_the_minutes_of_every_chapter_are_told():
+    table = BeautifulSoup((HTML / "book" / "running.html").read_text(encoding="utf-8"), "html.parser").find("table")
+    links = [link["href"] for link in table.find_all("a")]
+    assert links == [f"../{page}.html" for page in PAGES if page.startswith("notebooks/")]

@@ -1,123 +1,255 @@
-"""What pages tell a reader to type: commands that there are, and code that runs and prints what the page shows."""
+"""The rendered pages in a reader's hands: accessible, at home on a phone, light, linked, and good to take away."""
 
-import json
-import os
+import csv
+import io
 import re
-import shlex
-import subprocess
-import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-from conftest import ROOT
+from bs4 import BeautifulSoup
+from rendered import HTML, PAGES, elements_of, loaded_by, needs_the_book, wait_until_drawn
 
-from flowcal.chapters import select_chapters
-from flowcal.cli import _parser
-from flowcal.report.answer_picture import draw_answer
-from flowcal.simulate.observations import Source, observe
-from flowcal.study import make_simulator
+from flowcal.report.printing import PAPER_WIDTH
 
-BLOCK = re.compile(r"^```\{code-block\} python\n:caption: (\S+)\n\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.M | re.S)
-SHELL = re.compile(r"^```shell\n(.*?)^```$", re.M | re.S)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "notebooks").glob("*.py"))]
-EXTENDING = (ROOT / "book" / "extending.md").read_text(encoding="utf-8")
-BLOCKS = {name: (code, shown) for name, code, shown in BLOCK.findall(EXTENDING)}
+pytestmark = needs_the_book
 
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+WITH_FIGURES = "notebooks/02_sensitivity"
+SERIOUS = ("serious", "critical")
+PHONE = {"width": 390, "height": 844}
+LIGHTEST = 1_500_000  # bytes that a page may weigh beyond what all pages share
+QUICKEST = 1000  # milliseconds until its first content is painted
 
-def calls(program):
-    """What pages have their reader type, in shell blocks and within sentences, as words after the program's name."""
-    found = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        lines = [line for block in SHELL.findall(text) for line in block.splitlines()]
-        lines += re.findall(r"`([^`\n]+)`", text)
-        typed = {line for line in lines if re.match(rf"(\.venv/bin/)?{program} ", line)}
-        for words in sorted({tuple(shlex.split(line, comments=True)[1:]) for line in typed}):
-            found.append(pytest.param(words, id=f"{page.name}: {' '.join(words)}"))
-    return found
-
-
-@pytest.mark.parametrize("words", calls("flowcal"))
-def test_commands_are_what_the_command_line_takes(words, in_project):
-    options = _parser().parse_args(words)  # leaves by SystemExit where it does not know an option
-    names = getattr(options, "chapters", [])
-    assert {chapter.name for chapter in select_chapters(names)} == set(names)
+# Elements that reach beyond the window and are in no box that scrolls
+OVERFLOWING = """() => [...document.querySelectorAll('article *, header *')].filter(e => {
+  const box = e.getBoundingClientRect();
+  if (box.right <= innerWidth + 1 || box.width === 0) return false;
+  for (let p = e.parentElement; p; p = p.parentElement) {
+    if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(p).overflowX)) return false;
+  }
+  return true;
+}).map(e => e.outerHTML.slice(0, 120))"""
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+FOCUSED = "document.activeElement"
+SCREEN_ONLY = ".bd-sidebar, .bd-header-article, .prev-next-area, .modebar, .save, .copybtn, summary"
+HIGHEST = "Math.max(...[...document.querySelectorAll('.plotly-figure')].map(figure => figure.offsetHeight))"
+PAGE_HEIGHT = 950  # CSS pixels of A4 between its margins
 
 
-@pytest.mark.parametrize("words", calls("make"))
-def test_targets_are_those_of_the_makefile(words):
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
-    assert {word for word in words if "=" not in word} <= set(targets)
-
-
-def test_pages_have_commands():
-    assert len(calls("flowcal")) > 20
-    assert len(calls("make")) > 10
-
-
-def test_the_tutorial_changes_what_is_there():
-    text = (ROOT / "book" / "tutorial.md").read_text(encoding="utf-8")
-    ((was, becomes),) = re.findall(r"^-(.*)\n\+(.*)$", text, re.M)
-    (chapter,) = re.findall(r"^```\{code-block\} diff\n:caption: (\S+)$", text, re.M)
-    assert (ROOT / chapter).read_text(encoding="utf-8").splitlines().count(was) == 1
-    assert becomes != was
+@pytest.fixture(params=PAGES)
+def page(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with all files of the page on extending."""
-    folder = tmp_path_factory.mktemp("extending")
-    for name, (code, _) in BLOCKS.items():
-        (folder / name).write_text(code, encoding="utf-8")
-    return folder
+def tab_of(browser):
+    """Makes tabs in contexts of their own."""
+    contexts = []
+
+    def open_tab(**options):
+        contexts.append(browser.new_context(**options))
+        return contexts[-1].new_page()
+
+    yield open_tab
+    for context in contexts:
+        context.close()
 
 
-@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "toy_program.py"])
-def test_code_prints_what_the_page_shows(folder, name):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # networks so small gain nothing from more threads
-    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 600}
-    done = subprocess.run([sys.executable, name], **options)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == BLOCKS[name][1]
+@pytest.fixture(scope="module", params=["light", "dark"])
+def themed(request, tab_of):
+    return tab_of(color_scheme=request.param, viewport={"width": 1280, "height": 900})
 
 
-def test_the_program_and_the_folder_go_into_the_study(folder, monkeypatch):
-    """The page's last command, as far as what its options name."""
-    command = next(call.values[0] for call in calls("flowcal") if "my_hours" in call.values[0])
-    subprocess.run([sys.executable, "write_hours.py"], cwd=folder, check=True, capture_output=True)
-    monkeypatch.chdir(folder)
-    options = _parser().parse_args([word.replace(".venv/bin/python", sys.executable) for word in command])
-    x, seed = np.random.default_rng(1).random((5, 8)), np.arange(1, 6)
-    monkeypatch.syspath_prepend(folder)
-    from toy import Toy
-
-    assert np.array_equal(make_simulator(options.simulator).simulate(x, seed), Toy().simulate(x, seed))
-    assert observe(Source(options.observations)).sizes["sample"] == 40
+@pytest.fixture(scope="module")
+def tab(tab_of):
+    return tab_of(viewport={"width": 1280, "height": 900})
 
 
-def test_limits_are_those_that_the_replicated_study_found():
-    """The page names shapes and sizes in words; numbers are glued."""
-    found = json.loads((ROOT / "book" / "published" / "replication.json").read_text())
-
-    def tails(shape):
-        return [tail for row in found["systems"] if row["shape"] == shape for tail in row["tail"]]
-
-    def coverage(shape):
-        return np.mean([tail["covered"] for tail in tails(shape)])
-
-    def excess(shape):
-        error, least = (
-            np.median(np.abs([tail[key] for tail in tails(shape)])) for key in ("log_error", "log_error_of_true_family")
-        )
-        return error / least
-
-    shapes = {row["shape"] for row in found["systems"]}
-    assert sorted(shapes, key=coverage)[:2] in (["correlated", "trimodal"], ["trimodal", "correlated"])
-    assert all(excess("outside") > 1.5 * excess(shape) for shape in shapes - {"outside"})
-    pofs = [row["credible"]["pof"] for row in found["designs"]]
-    assert 1e-4 < max(pof for pof in pofs if pof is not None) < 1.5e-4
+@pytest.fixture(scope="module")
+def phone(tab_of):
+    return tab_of(viewport=PHONE, has_touch=True, is_mobile=True)
 
 
-def test_the_picture_is_that_of_the_published_chapters(tmp_path, in_project):
-    draw_answer(tmp_path / "answer.svg")
-    assert (tmp_path / "answer.svg").read_text() == (ROOT / "book" / "images" / "answer.svg").read_text()
+def show(tab, page):
+    """Open a page from the disk and wait until it stands."""
+    tab.goto((HTML / f"{page}.html").as_uri())
+    wait_until_drawn(tab, page)
+
+
+def violations(tab):
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{violation['impact']}: {violation['id']}: {node['html'][:150]}"
+        for violation in found
+        if violation["impact"] in SERIOUS
+        for node in violation["nodes"]
+    ]
+
+
+def test_axe_finds_nothing_serious(themed, page):
+    show(themed, page)
+    assert violations(themed) == []
+
+
+def test_nothing_overflows_a_phone(phone, page):
+    show(phone, page)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert phone.evaluate(OVERFLOWING) == []
+
+
+def test_links_lead_somewhere(page):
+    here = HTML / f"{page}.html"
+    addresses = [attributes["href"] for tag, attributes in elements_of(page) if tag == "a" and "href" in attributes]
+    external = {address for address in addresses if urlsplit(address).scheme in ("http", "https", "mailto")}
+    inside = {address for address in addresses if address not in external}
+    print("\n".join(sorted(external)))
+    assert inside
+    assert sorted(address for address in inside if not leads_somewhere(here, address)) == []
+
+
+def leads_somewhere(here, address):
+    """Whether a relative address names a file of the book, and an element in it if it has an anchor."""
+    parts = urlsplit(address)
+    target = (here.parent / unquote(parts.path)).resolve() if parts.path else here
+    if not target.is_file() or HTML not in target.parents:
+        return False
+    return not parts.fragment or unquote(parts.fragment) in anchors(target)
+
+
+def anchors(path):
+    return {attributes.get("id") for _, attributes in elements_of(path.relative_to(HTML).with_suffix("").as_posix())}
+
+
+def test_pages_weigh_little(page):
+    here = HTML / f"{page}.html"
+    loaded = {(here.parent / unquote(urlsplit(address).path)).resolve() for address in loaded_by(elements_of(page))}
+    own = [path for path in loaded if path.is_file() and HTML / "_static" not in path.parents]
+    assert sum(path.stat().st_size for path in {here, *own}) < LIGHTEST
+
+
+def test_first_content_is_painted_at_once(tab, page):
+    assert min(first_paint(tab, page) for _ in range(3)) < QUICKEST
+
+
+def first_paint(tab, page):
+    tab.goto((HTML / f"{page}.html").as_uri())
+    tab.wait_for_function(f"{FIRST_PAINT} > 0")
+    return tab.evaluate(FIRST_PAINT)
+
+
+def test_the_keyboard_reaches_the_text_first(tab):
+    show(tab, CHAPTERS[0])
+    tab.keyboard.press("Tab")
+    assert tab.evaluate(f"{FOCUSED}.textContent") == "Skip to main content"
+    assert tab.evaluate(f"{FOCUSED}.getBoundingClientRect().top") >= 0
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("location.hash") == "#main-content"
+
+
+def test_the_keyboard_unfolds_cells(tab):
+    show(tab, CHAPTERS[0])
+    folded = tab.locator("details.hide").first
+    folded.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    assert folded.evaluate("cell => cell.open")
+    assert folded.locator("pre").is_visible()
+    tab.keyboard.press("Enter")
+    assert not folded.evaluate("cell => cell.open")
+
+
+def test_figures_do_not_trap_the_keyboard(tab):
+    show(tab, CHAPTERS[0])
+    tab.locator(".plotly-figure .modebar-btn").first.focus()
+    left = False
+    for _ in range(20):
+        tab.keyboard.press("Tab")
+        left = left or tab.evaluate(f"!{FOCUSED}.closest('.plotly-figure')")
+    assert left
+    assert tab.evaluate(f"{FOCUSED} !== document.body")
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_tables_are_saved_as_they_stand(tab, page):
+    show(tab, page)
+    tab.evaluate("document.querySelectorAll('details').forEach(folded => folded.open = true)")
+    buttons = tab.get_by_role("button", name="as CSV").all()
+    tables = tables_of(page)
+    assert len(buttons) == len(tables)
+    names = set()
+    for button, table in zip(buttons, tables, strict=True):
+        with tab.expect_download() as saved:
+            button.click()
+        names.add(saved.value.suggested_filename)
+        text = Path(saved.value.path()).read_bytes().decode("utf-8")
+        assert list(csv.reader(io.StringIO(text, newline=""))) == table
+    assert len(names) == len(tables)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+\.csv", name) for name in names), names
+
+
+def tables_of(page):
+    """The cells of a page's tables as its HTML has them, with formulas as TeX."""
+    article = BeautifulSoup((HTML / f"{page}.html").read_text(encoding="utf-8"), "html.parser").article
+    return [
+        [[text_of(cell) for cell in row.find_all(["th", "td"])] for row in table.find_all("tr")]
+        for table in article.find_all("table")
+    ]
+
+
+def text_of(cell):
+    return " ".join(re.sub(r"\\[()]", "", cell.get_text()).split())
+
+
+def test_figures_are_saved_as_svg_that_reads_on_white(tab_of):
+    dark = tab_of(color_scheme="dark", viewport={"width": 1280, "height": 900})
+    show(dark, WITH_FIGURES)
+    with dark.expect_download() as saved:
+        dark.locator(".plotly-figure [data-title^='Download']").first.click()
+    assert re.fullmatch(r"sensitivity(-[a-z0-9]+)+\.svg", saved.value.suggested_filename)
+    drawing = ElementTree.parse(saved.value.path())
+    texts = [element for element in drawing.iter() if element.tag.endswith("}text")]
+    assert "level of X_a1" in ["".join(text.itertext()) for text in texts]
+    assert all(brightness(re.search(r"fill: rgb\((.*?)\)", text.get("style"))[1]) < 100 for text in texts)
+
+
+def brightness(colour):
+    return max(map(int, colour.split(",")))
+
+
+def test_pictures_can_be_saved(tab):
+    show(tab, CHAPTERS[0])
+    links = tab.get_by_role("link", name="Save the picture").all()
+    assert len(links) == tab.locator("article figure img").count() > 0
+    for link in links:
+        path = Path(unquote(urlsplit(link.evaluate("link => link.href")).path))
+        assert path.is_file()
+        assert path.suffix == ".svg"
+
+
+def test_a_page_prints_without_what_paper_has_no_use_for(tab_of):
+    paper = tab_of(viewport={"width": PAPER_WIDTH, "height": 900})
+    show(paper, "notebooks/05_epistemic")  # has the highest figures
+    assert paper.locator(SCREEN_ONLY).filter(visible=True).count() > 0
+    paper.emulate_media(media="print")
+    paper.wait_for_function(f"{HIGHEST} <= {PAGE_HEIGHT}")
+    assert paper.locator(SCREEN_ONLY).filter(visible=True).count() == 0
+    assert paper.evaluate("document.documentElement.scrollWidth") <= PAPER_WIDTH
+    assert paper.evaluate(OVERFLOWING) == []
+    assert paper.locator("details[open]").count() == 0
+    paper.emulate_media(media="screen")
+    paper.wait_for_function(f"{HIGHEST} > {PAGE_HEIGHT}")
+
+
+def test_search_works_from_the_disk(tab):
+    complaints = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(f"{(HTML / 'search.html').as_uri()}?q=hypercube")
+    tab.wait_for_selector("#search-results li", timeout=10_000)
+    tab.wait_for_function("!document.querySelector('#search-results').innerText.includes('Searching')")
+    found = tab.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
+    assert any("03_observations.html" in address for address in found)
+    assert all(Path(unquote(urlsplit(address).path)).is_file() for address in found)
+    assert complaints == []

@@ -23,6 +23,7 @@ RANK = {
     "json_text": 1,
     "weights": 1,
     "artifacts": 1,
+    "provenance": 1,
     "simulate": 2,
     "infer": 3,
     "decide": 4,

@@ -11,6 +11,7 @@ from conftest import ROOT
 from flowcal import chapters
 from flowcal.chapters import ChapterFailed, Settings, find_chapters, run_chapters, select_chapters, state_of
 from flowcal.errors import InputError
+from flowcal.provenance import read_provenance
 from flowcal.simulate.executable import Executable
 from flowcal.simulate.windfarm import WindFarm
 from flowcal.study import PROFILES, ClaimFailed, Study, find_root
@@ -268,3 +269,15 @@ def test_manifest_of_a_chapter_says_how_it_was_run(project):
     assert manifest["wall_time_s"] > 0
     shutil.rmtree(project / "artifacts")
     assert states() == ["not run", "not run"]
+
+
+def test_an_execution_keeps_how_it_came_about(project):
+    run_chapters([], Settings())
+    first, second = (
+        read_provenance(nbformat.read(chapter.executed(Settings().folder()), as_version=4))
+        for chapter in find_chapters()
+    )
+    manifest = json.loads((project / "artifacts/quick/first/seeds.manifest.json").read_text())
+    assert {name: made.sha256 for name, made in first.made.items()} == {"seeds": manifest["digest"]}
+    assert (second.made, second.made_from) == ({}, {"first/seeds": manifest["digest"]})
+    assert first.wall_time_s == state_of(find_chapters()[0], Settings())["wall_time_s"]

@@ -15,7 +15,8 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -30,12 +31,13 @@ from flowcal.errors import FlowcalError, FlowcalWarning, InputError
 from flowcal.json_text import read_json
 from flowcal.weights import Weights, WeightsError, read_weights, write_weights
 
-__all__ = ["ArtifactError", "Shelf", "code_digest", "digest"]
+__all__ = ["ArtifactError", "Shelf", "code_digest", "digest", "manifest_of", "recorded"]
 
 PACKAGE = "flowcal"
 SUFFIXES = {"dataset": ".nc", "weights": ".safetensors", "json": ".json"}
 NAME = r"[a-z][a-z0-9_]*"
 SOURCE = rf"[A-Za-z0-9_-]+/{NAME}"  # chapter and artifact: nothing that could leave the folder of all chapters
+RECORD = "chapter.used"
 
 
 class ArtifactError(FlowcalError):
@@ -95,10 +97,12 @@ class Shelf:
             if manifest is None or any(manifest.get(part) != value for part, value in recipe.items()):
                 _make(path, function, settings, recipe)
             try:
-                return _read(path)
+                value = _read(path)
             except ArtifactError:  # damaged since it was made
                 _make(path, function, settings, recipe)
-                return _read(path)
+                value = _read(path)
+        self._note(f"{self._chapter}/{name}")
+        return value
 
     def read(self, chapter: str, name: str) -> Any:
         """An artifact of an earlier chapter.
@@ -114,6 +118,7 @@ class Shelf:
         value = _read(self._root / source)
         self._check_fresh(source)
         self._made_from[source] = digest(value)
+        self._note(source)
         return value
 
     def origin(self, chapter: str, name: str) -> str:
@@ -124,6 +129,13 @@ class Shelf:
         self._check_fresh(f"{chapter}/{name}")
         manifest = _read_manifest(self._root / chapter / name)
         return digest({part: manifest[part] for part in ("function", "code", "settings")})
+
+    def _note(self, artifact: str) -> None:
+        """Add an artifact to the record of what the chapter uses, where one is open (see `recorded`)."""
+        record = self._root / self._chapter / RECORD
+        if record.exists():
+            with record.open("a", encoding="utf-8") as opened:
+                opened.write(f"{artifact}\n")
 
     def _check_fresh(self, artifact: str) -> None:
         """Refuse an artifact that was made by other code, or from something since changed, directly or not."""
@@ -139,6 +151,40 @@ class Shelf:
                     raise ArtifactError(f"{artifact} was made from another {source}; run chapter {chapter!r} again.")
             checked.add(artifact)
             todo += manifest["made_from"].keys() - checked
+
+
+@contextmanager
+def recorded(root: Path, chapter: str) -> Iterator[list[str]]:
+    """A list that holds, once the context has ended, what the chapter kept and read in it, in whatever process.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all chapters' artifacts of one profile.
+    chapter : str
+
+    Yields
+    ------
+    list of str
+        Such as 'aleatory/f_a_fixed', each once, in the order of their use.
+    """
+    record = root / chapter / RECORD
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text("", encoding="utf-8")
+    used: list[str] = []
+    try:
+        yield used
+        used += dict.fromkeys(record.read_text(encoding="utf-8").split())
+    finally:
+        record.unlink()
+
+
+def manifest_of(root: Path, artifact: str) -> dict[str, Any]:
+    """What is kept beside an artifact, such as 'aleatory/f_a_fixed', or an `ArtifactError` where that is no more."""
+    manifest = _read_manifest(root / artifact) if re.fullmatch(SOURCE, artifact) else None
+    if manifest is None:
+        raise ArtifactError(f"{artifact} is missing; run chapter {artifact.split('/')[0]!r} first.")
+    return manifest
 
 
 def digest(value: Any) -> str:
@@ -255,13 +301,14 @@ def _read_manifest(path: Path) -> dict | None:
         manifest = read_json(_manifest(path))
     except InputError:
         return None
-    needed = {"function", "code", "settings", "made_from", "kind", "digest", "file"}
+    needed = {"function", "code", "settings", "made_from", "kind", "digest", "file", "wall_time_s"}
     if not isinstance(manifest, dict) or not needed <= manifest.keys():
         return None
     named = all(_is_text_by_text(manifest[part]) for part in ("code", "made_from"))
     inside = named and all(re.fullmatch(SOURCE, source) for source in manifest["made_from"])
     notes = manifest.get("notes", [])
     legible = isinstance(notes, list) and all(isinstance(note, str) for note in notes)
+    legible = legible and isinstance(manifest["wall_time_s"], int | float)
     return manifest if inside and legible and manifest["kind"] in list(SUFFIXES) else None
 
 

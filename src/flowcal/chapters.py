@@ -23,8 +23,10 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from flowcal import __version__
+from flowcal.artifacts import recorded
 from flowcal.errors import FlowcalError, InputError
 from flowcal.json_text import read_json
+from flowcal.provenance import collect_provenance, keep_provenance
 from flowcal.simulate.observations import organisers_file
 from flowcal.study import Study, find_root, split_command
 
@@ -172,16 +174,17 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
     key = _keys(settings)[chapter.name]
     start = time.perf_counter()
     try:
-        executed = papermill.execute_notebook(
-            read_source(chapter),
-            str(partial),
-            parameters=vars(settings),
-            cwd=str(chapter.source.parent),
-            kernel_name="python3",
-            language="python",
-            record_timing=False,
-            config=KERNEL,
-        )
+        with recorded(folder, chapter.name) as used:
+            executed = papermill.execute_notebook(
+                read_source(chapter),
+                str(partial),
+                parameters=vars(settings),
+                cwd=str(chapter.source.parent),
+                kernel_name="python3",
+                language="python",
+                record_timing=False,
+                config=KERNEL,
+            )
     except PapermillExecutionError as error:
         raise ChapterFailed(
             f"chapter {chapter.name!r} stopped in cell {error.cell_index + 1}:\n\n{_indented(error.source)}\n\n"
@@ -191,13 +194,16 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
         raise ChapterFailed(
             f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
         ) from None
-    nbformat.write(_tidied(executed), partial)
+    wall_time = round(time.perf_counter() - start, 1)
+    executed = _tidied(executed)
+    keep_provenance(executed, collect_provenance(folder, chapter.name, used, settings.profile, wall_time))
+    nbformat.write(executed, partial)
     os.replace(partial, target)
     manifest = {
         "key": key,
         "settings": vars(settings),
         "version": __version__,
-        "wall_time_s": round(time.perf_counter() - start, 1),
+        "wall_time_s": wall_time,
         "finished": time.strftime("%Y-%m-%d %H:%M"),
     }
     _manifest(chapter, folder).write_text(json.dumps(manifest, indent=1))

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     book = verbs.add_parser("book", parents=[study], help="render the executed chapters as a static book")
     book.add_argument("--published", action="store_true", help="render the chapters kept in book/published instead")
+    book.add_argument("--pdf", action="store_true", help="as one PDF, by a Chromium of this machine")
     book.set_defaults(verb=_book)
 
     publish = verbs.add_parser("publish", parents=[study], help="keep the executed chapters in book/published")
@@ -104,9 +105,10 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _book(options: argparse.Namespace) -> None:
-    from flowcal.report.book import build_book
+    from flowcal.report.book import build_book, print_book
 
-    print(f"the book: {build_book(None if options.published else _settings(options).resolved())}")
+    render = print_book if options.pdf else build_book
+    print(f"the book: {render(None if options.published else _settings(options).resolved())}")
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -6,14 +6,18 @@ import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
+import nbformat
 import plotly
 
 from flowcal.chapters import Chapter, Settings, executed_notebook, find_chapters
-from flowcal.errors import FlowcalError
+from flowcal.errors import FlowcalError, InputError
+from flowcal.provenance import Provenance, read_provenance
 from flowcal.report.benchmarks import benchmark_tables
+from flowcal.report.colophon import closing_block, minutes_table
+from flowcal.report.printing import find_chromium, print_page
 from flowcal.study import find_root
 
-__all__ = ["BookError", "build_book", "publish"]
+__all__ = ["BookError", "build_book", "print_book", "publish"]
 
 MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"
 
@@ -42,22 +46,56 @@ def build_book(settings: Settings | None) -> Path:
     ChapterStale
         If a chapter's execution is missing or out of date.
     """
-    root = find_root()
-    source = _stage(root, settings)
-    shutil.rmtree(root / "_build" / "html", ignore_errors=True)  # no page may outlive what it was made from
-    command = [
-        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
-        *("build", str(source), "--path-output", str(root), "--all", "-W", "-n", "--keep-going", "-q"),
-    ]
-    if subprocess.run(command, cwd=root).returncode != 0:
-        raise BookError(f"jupyter-book could not render {source}; what it said stands above.")
-    return root / "_build" / "html" / "index.html"
+    return _render(settings, "html") / "index.html"
+
+
+def print_book(settings: Settings | None) -> Path:
+    """Render executed chapters as one PDF.
+
+    Parameters
+    ----------
+    settings : Settings or None
+        Whose execution to print; None prints the published one.
+
+    Returns
+    -------
+    Path
+        The PDF.
+
+    Raises
+    ------
+    PrintError
+        If there is no Chromium to print with.
+    BookError, ChapterStale
+        As `build_book` does.
+    """
+    find_chromium()  # before a minute is spent
+    folder = _render(settings, "singlehtml")
+    target = folder.parent / "flowcal.pdf"
+    print_page(shutil.move(folder / "book" / "index.html", folder / "book.html"), target)  # its links start from there
+    return target
 
 
 def publish(settings: Settings) -> None:
     """Keep the executed chapters of these settings in the repository, in `book/published`."""
     for chapter in find_chapters():
         _copy(executed_notebook(chapter, settings), _published(chapter))
+
+
+def _render(settings: Settings | None, builder: str) -> Path:
+    """The folder that jupyter-book has rendered into, with nothing in it from before."""
+    root = find_root()
+    source = _stage(root, settings)
+    folder = root / "_build" / builder
+    shutil.rmtree(folder, ignore_errors=True)  # no page may outlive what it was made from
+    command = [
+        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
+        *("build", str(source), "--path-output", str(root), "--builder", builder),
+        *("--all", "-W", "-n", "--keep-going", "-q"),
+    ]
+    if subprocess.run(command, cwd=root).returncode != 0:
+        raise BookError(f"jupyter-book could not render {source}; what it said stands above.")
+    return folder
 
 
 def _stage(root: Path, settings: Settings | None) -> Path:
@@ -67,9 +105,13 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("published"))
     for name in ("_config.yml", "_toc.yml"):
         _copy(root / name, source / name)
+    executions = {}
     for chapter in find_chapters():
         executed = executed_notebook(chapter, settings) if settings else _published(chapter)
-        _copy(executed, source / "notebooks" / f"{chapter.source.stem}.ipynb")
+        staged = source / "notebooks" / f"{chapter.source.stem}.ipynb"
+        _copy(executed, staged)
+        executions |= _sign(staged)
+    (source / "book" / "minutes.md").write_text(minutes_table(executions), encoding="utf-8")
     tables = source / "book" / "benchmarks"
     tables.mkdir()
     for name, table in benchmark_tables(root / "book" / "published" / "benchmarks.json").items():
@@ -80,6 +122,18 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     ):
         _copy(script, source / "book" / "_static" / script.name)
     return source
+
+
+def _sign(path: Path) -> dict[str, Provenance | None]:
+    """Append to a staged chapter how it was made; returns that by a link to the chapter."""
+    notebook = nbformat.read(path, as_version=4)
+    try:
+        provenance = read_provenance(notebook)
+    except InputError as error:
+        raise BookError(f"{path.name}: {error}") from error
+    notebook.cells.append(nbformat.v4.new_markdown_cell(closing_block(provenance), id="how-it-was-made"))
+    nbformat.write(notebook, path)
+    return {f"[](../notebooks/{path.name})": provenance}
 
 
 def _published(chapter: Chapter) -> Path:

@@ -1,24 +1,23 @@
 """How the book shows a plotly figure: drawn by the book's own copy of plotly.js, with caption and text alternative."""
 
-import hashlib
 import html
 import json
 from collections.abc import Sequence
 from typing import Any
 
-import plotly.io
 from docutils import nodes
 from myst_nb.core.render import MimeData, MimeRenderPlugin, NbElementRenderer
 
 __all__ = ["PlotlyRenderer", "figure_html"]
 
 MIME = "application/vnd.plotly.v1+json"
+HEIGHT = 450  # pixels, plotly's own
 
 
 class PlotlyRenderer(MimeRenderPlugin):
     """Plugin of myst-nb that turns a figure's JSON, the notebook's own output, into HTML."""
 
-    mime_priority_overrides = (("html", MIME, 1),)
+    mime_priority_overrides = tuple((builder, MIME, 1) for builder in ("html", "singlehtml"))
 
     @staticmethod
     def handle_mime(renderer: NbElementRenderer, data: MimeData, inline: bool) -> Sequence[nodes.Element] | None:
@@ -29,19 +28,14 @@ class PlotlyRenderer(MimeRenderPlugin):
 
 
 def figure_html(figure: dict[str, Any]) -> str:
-    """The figure as an HTML figure element that needs no other script than the book's plotly.js."""
-    meta = figure["layout"].get("meta", {})
-    name = "plotly-" + hashlib.sha256(json.dumps(figure, sort_keys=True).encode()).hexdigest()[:12]
-    drawn = plotly.io.to_html(
-        {"data": figure["data"], "layout": figure["layout"]},
-        include_plotlyjs=False,
-        include_mathjax=False,
-        full_html=False,
-        div_id=name,
-        config={"displaylogo": False, "responsive": True},
-        validate=False,
+    """The figure as an HTML figure element, drawn by the book's `figures.js` from the data within."""
+    layout = figure["layout"]
+    meta = layout.get("meta", {})
+    alt, caption = (html.escape(meta.get(part, "")) for part in ("alt", "caption"))
+    drawn = json.dumps({"data": figure["data"], "layout": layout}).replace("<", r"\u003c")  # no tag ends the script
+    return (
+        f'<figure class="plotly-figure" aria-label="{alt}">'
+        f'<div class="plotly-graph-div" style="height: {layout.get("height", HEIGHT)}px"></div>'
+        f'<script type="application/json">{drawn}</script>'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
-    alt = html.escape(meta.get("alt", ""), quote=True)
-    caption = html.escape(meta.get("caption", ""))
-    body = f'<div role="img" aria-label="{alt}">{drawn}</div><figcaption>{caption}</figcaption>'
-    return f'<figure class="plotly-figure">{body}</figure>'

@@ -30,7 +30,7 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "
 def interval_bounds(bounds: Mapping[str, Mapping[float, Mapping[str, tuple[float, float, float]]]]) -> go.Figure:
     """Upper bounds of the loads, a panel a load: by source, alpha and output the bound and its interval."""
     alphas = sorted({alpha for by_alpha in bounds.values() for alpha in by_alpha})
-    figure = panels(1, len(LOADS), subplot_titles=LOADS, shared_yaxes=True, horizontal_spacing=0.05)
+    figure = panels(1, len(LOADS), subplot_titles=LOADS, shared_yaxes=True, horizontal_spacing=0.07)
     for alpha, color, symbol in zip(alphas, PALETTE, SYMBOLS, strict=False):
         for column, output in enumerate(LOADS, 1):
             rows = [(source, *by[alpha][output]) for source, by in bounds.items() if alpha in by]
