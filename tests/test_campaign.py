@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import psutil
 import pytest
+import zarr
 from distributed import KilledWorker, LocalCluster
 
 from flowcal.errors import InputError
@@ -406,6 +408,16 @@ def test_a_store_of_something_else_is_refused(tmp_path, design):
     (second / "y" / "zarr.json").unlink()
     with pytest.raises(CampaignError, match="is not a campaign's store"):
         run_campaign(WindFarm(), x, seed + 1, Runner(folder=tmp_path))
+
+
+def test_a_store_with_a_folder_in_place_of_its_outputs_is_refused(tmp_path, design):
+    x, seed = design
+    path = campaign_path(tmp_path, WindFarm(), x, seed)
+    run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
+    shutil.rmtree(path / "y")
+    zarr.open_group(path).create_group("y")
+    with pytest.raises(CampaignError, match="holds another campaign"):
+        run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
 
 
 def test_a_store_in_use_is_refused(tmp_path, design):
