@@ -10,6 +10,7 @@ import plotly
 
 from flowcal.chapters import Chapter, Settings, executed_notebook, find_chapters
 from flowcal.errors import FlowcalError
+from flowcal.report.api_reference import write_pages
 from flowcal.study import find_root
 
 __all__ = ["BookError", "build_book", "publish"]
@@ -54,7 +55,17 @@ def build_book(settings: Settings | None) -> Path:
 
 
 def publish(settings: Settings) -> None:
-    """Keep the executed chapters of these settings in the repository, in `book/published`."""
+    """Keep the executed chapters of these settings in the repository, in `book/published`.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Raises
+    ------
+    ChapterStale
+        If a chapter has not been run with them, or something has changed since.
+    """
     for chapter in find_chapters():
         _copy(executed_notebook(chapter, settings), _published(chapter))
 
@@ -69,6 +80,7 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     for chapter in find_chapters():
         executed = executed_notebook(chapter, settings) if settings else _published(chapter)
         _copy(executed, source / "notebooks" / f"{chapter.source.stem}.ipynb")
+    write_pages(source / "book" / "api")
     for script in (
         Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
         Path(str(distribution("sphinx-mathjax-offline").locate_file(MATHJAX))),
