@@ -43,13 +43,14 @@ bench: setup           ## measure what the page of benchmarks shows, beside the 
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.txt --requirement tests/benchmarks/requirements.txt
 	$(BIN)/python -m pytest tests/benchmarks -s
 
-lint: setup            ## check style, and that pins and pairs of notebooks are in step
+lint: setup            ## check style and types, and that pins and pairs of notebooks are in step
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_project.py
 
 serve: setup           ## show the rendered book at http://localhost:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
 clean:                 ## remove what the other targets made, but not the campaigns of programs
-	rm -rf .venv _build .pytest_cache .ruff_cache .hypothesis artifacts/quick* artifacts/full*
+	rm -rf .venv _build .mypy_cache .pytest_cache .ruff_cache .hypothesis artifacts/quick* artifacts/full*

@@ -9,7 +9,10 @@ from conftest import ROOT
 from rendered import HTML, PAGES, STAGED, elements_of, figures_of, loaded_by, needs_the_book, wait_until_drawn
 
 from flowcal.provenance import read_provenance
+from flowcal.report.api_reference import page_of, public_modules
 from flowcal.report.plotly_renderer import MIME
+
+MODULES = [f"book/api/{page_of(module)}" for module in public_modules()]
 
 # Backgrounds between a figure and the page that are not the page's own
 PAINTED_BEHIND = """() => {
@@ -23,7 +26,7 @@ PAINTED_BEHIND = """() => {
 pytestmark = needs_the_book
 
 
-@pytest.fixture(params=PAGES)
+@pytest.fixture(params=PAGES + MODULES)
 def page(request):
     return request.param
 
@@ -67,7 +70,7 @@ def test_chapters_show_what_they_checked(page, text):
 
 def test_numbers_are_glued(text):
     assert "{glue:" not in text
-    assert "np.int64" not in text
+    assert "np.int64(" not in text
     assert ">nan<" not in text
 
 
@@ -106,6 +109,7 @@ def window(request, browser, address):
     context.close()
 
 
+@pytest.mark.parametrize("page", [*PAGES, MODULES[0]])  # one for all that are made alike
 def test_pages_open_without_complaint(window, page, address):
     tab, complaints = window
     complaints.clear()

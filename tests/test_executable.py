@@ -155,6 +155,12 @@ def test_arguments_that_are_files_are_found_from_the_private_folder(program, run
     assert Executable([sys.executable, "model"]).simulate(runs[0][:2], runs[1][:2]).shape == (2, 60, 6)
 
 
+def test_arguments_may_be_paths_of_what_is_not_there_yet(program, tmp_path):
+    arguments = [tmp_path / "absent", tmp_path]
+    simulator = Executable([program(""), *arguments])
+    assert simulator.identity["arguments"] == " ".join(map(str, arguments))
+
+
 def test_refuses_what_is_no_program(tmp_path):
     with pytest.raises(InputError, match="which is no executable program"):
         Executable(tmp_path / "absent")

@@ -87,6 +87,10 @@ def test_what_does_not_fit_is_refused(trained):
     posterior, theta, features = trained
     with pytest.raises(InputError, match=r"needed is \(n, 3\), all finite"):
         posterior.sample(1, features * np.nan, np.random.default_rng(1))
+    with pytest.raises(InputError, match=r"features have shape \(\)"):
+        posterior.sample(1, 1e6, np.random.default_rng(1))
+    with pytest.raises(InputError, match=r"features have shape \(\)"):
+        posterior.log_prob(theta, 1e6)
     with pytest.raises(InputError, match="within"):
         FeaturePosterior(Layout(3, 3), 1).fit(theta + 1, features, Training(epochs=1))
     with pytest.raises(InputError, match=r"needed is \(\.\.\., 2000, 3\)"):

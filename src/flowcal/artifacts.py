@@ -76,6 +76,12 @@ class Shelf:
         -------
         Dataset, Weights or any JSON value
             What the function returned, as read back from its file.
+
+        Raises
+        ------
+        InputError
+            If the name is not of that form, the function is not at the top of a module, a setting is of no kind
+            named above, or what the function returned cannot be kept.
         """
         if not re.fullmatch(NAME, name) or name == "chapter":
             raise InputError(
@@ -107,6 +113,16 @@ class Shelf:
     def read(self, chapter: str, name: str) -> Any:
         """An artifact of an earlier chapter.
 
+        Parameters
+        ----------
+        chapter : str
+        name : str
+
+        Returns
+        -------
+        Dataset, Weights or any JSON value
+            What was kept.
+
         Raises
         ------
         ArtifactError
@@ -125,9 +141,23 @@ class Shelf:
         """Digest of how a fresh artifact was made: its function, that function's code, and its settings.
 
         It is the same on every machine, which the digits of a trained network are not.
+
+        Parameters
+        ----------
+        chapter : str
+        name : str
+
+        Returns
+        -------
+        str
+            SHA-256, in hexadecimal digits.
+
+        Raises
+        ------
+        ArtifactError
+            If the artifact is not there, or what it was made with or from has changed since.
         """
-        self._check_fresh(f"{chapter}/{name}")
-        manifest = _read_manifest(self._root / chapter / name)
+        manifest = self._check_fresh(f"{chapter}/{name}")
         return digest({part: manifest[part] for part in ("function", "code", "settings")})
 
     def _note(self, artifact: str) -> None:
@@ -137,20 +167,22 @@ class Shelf:
             with record.open("a", encoding="utf-8") as opened:
                 opened.write(f"{artifact}\n")
 
-    def _check_fresh(self, artifact: str) -> None:
-        """Refuse an artifact that was made by other code, or from something since changed, directly or not."""
-        checked, todo = set(), [artifact]
+    def _check_fresh(self, artifact: str) -> dict[str, Any]:
+        """The manifest of an artifact, unless other code made it, or something since changed, directly or not."""
+        checked: dict[str, dict[str, Any]] = {}
+        todo = [artifact]
         while todo:
-            artifact = todo.pop()
-            chapter, manifest = artifact.split("/")[0], _read_manifest(self._root / artifact)
+            name = todo.pop()
+            chapter, manifest = name.split("/")[0], _read_manifest(self._root / name)
             if manifest is None or manifest["code"] != {module: _digest_now(module) for module in manifest["code"]}:
-                raise ArtifactError(f"{artifact} was made by other code than today's; run chapter {chapter!r} again.")
+                raise ArtifactError(f"{name} was made by other code than today's; run chapter {chapter!r} again.")
             for source, was in manifest["made_from"].items():
                 now = _read_manifest(self._root / source)
                 if now is None or now["digest"] != was:
-                    raise ArtifactError(f"{artifact} was made from another {source}; run chapter {chapter!r} again.")
-            checked.add(artifact)
-            todo += manifest["made_from"].keys() - checked
+                    raise ArtifactError(f"{name} was made from another {source}; run chapter {chapter!r} again.")
+            checked[name] = manifest
+            todo += manifest["made_from"].keys() - checked.keys()
+        return checked[artifact]
 
 
 @contextmanager
@@ -188,20 +220,57 @@ def manifest_of(root: Path, artifact: str) -> dict[str, Any]:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value's content: the same for a dataset before and after it has been on disk."""
+    """SHA-256 of a value's content: the same for a dataset before and after it has been on disk.
+
+    Parameters
+    ----------
+    value : any
+        What `Shelf.keep` takes as a setting.
+
+    Returns
+    -------
+    str
+        SHA-256, in hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        If the value, or a part of it, is of another kind.
+
+    Examples
+    --------
+    >>> digest({"level": 0.5}) == digest({"level": np.float64(0.5)})
+    True
+    """
     return hashlib.sha256(json.dumps(_describe(value), sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def code_digest(module: str) -> str:
-    """SHA-256 over the source of a module of the package and of all it imports from the package."""
+    """SHA-256 over the source of a module of the package and of all it imports from the package.
+
+    Parameters
+    ----------
+    module : str
+        Its full name, such as 'flowcal.simulate.windfarm'.
+
+    Returns
+    -------
+    str
+        SHA-256, in hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        If there is no such module in the package.
+    """
     result = hashlib.sha256()
     for name in sorted(_needed_modules(module)):
         result.update(_source(name).read_bytes())
     return result.hexdigest()
 
 
-def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any], recipe: dict) -> None:
+def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any], recipe: dict[str, Any]) -> None:
     start = time.perf_counter()
     value, notes = _call(function, settings)
     wall_time = time.perf_counter() - start
@@ -212,7 +281,12 @@ def _make(path: Path, function: Callable[..., Any], settings: Mapping[str, Any],
     except (TypeError, ValueError) as error:
         raise InputError(f"what {recipe['function']} returned cannot be kept as {kind}: {error}.") from error
     as_read = _load(draft, kind)  # a file format may keep a list as an array, say
-    kept = {"version": __version__, "kind": kind, "digest": digest(as_read), "file": _file_digest(draft)}
+    kept: dict[str, Any] = {
+        "version": __version__,
+        "kind": kind,
+        "digest": digest(as_read),
+        "file": _file_digest(draft),
+    }
     kept |= {"wall_time_s": round(wall_time, 3), "notes": notes}
     os.replace(draft, _file(path, kind))
     draft.write_text(json.dumps(recipe | kept, indent=1))
@@ -295,7 +369,7 @@ def _file(path: Path, kind: str) -> Path:
     return path.with_suffix(SUFFIXES[kind])
 
 
-def _read_manifest(path: Path) -> dict | None:
+def _read_manifest(path: Path) -> dict[str, Any] | None:
     """The manifest, or None where there is none that can be understood."""
     try:
         manifest = read_json(_manifest(path))
@@ -405,7 +479,7 @@ def _find(module: str) -> Path | None:
     """
     package, *parts = module.split(".")
     spec = importlib.util.find_spec(PACKAGE)
-    if package != PACKAGE or spec is None or not all(part.isidentifier() for part in parts):
+    if package != PACKAGE or spec is None or spec.origin is None or not all(part.isidentifier() for part in parts):
         return None
     place = Path(spec.origin).parent.joinpath(*parts)
     files = (place / "__init__.py", place.with_name(f"{place.name}.py"))

@@ -1,9 +1,11 @@
 """The NASA and DNV Challenge 2025 as data: names, units, thresholds, designs and what has been published on them.
 
+The problem is that of [1]_; what the paper adds to it is marked as such.
+
 References
 ----------
 .. [1] C. Agrell, L. G. Crespo, V. Flovik, E. Vanem and S. Kenny, "The NASA and DNV Challenge on Optimization Under
-   Uncertainty", 2025.
+   Uncertainty", 2025, https://github.com/dnv-opensource/UQ-Challenge-2025.
 .. [2] T. Wang, S. Bi, I. Gal, S. Fichera and J. Mottershead, "Data-driven Model Updating Solution for the NASA and DNV
    Challenge 2025 on Optimisation under Uncertainty with Flow-based Neural Networks", ESREL SRA-E 2025,
    doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd.
@@ -40,8 +42,14 @@ __all__ = [
 ]
 
 ALEATORY = ("X_a1", "X_a2")
+"""Inputs that differ from hour to hour, by a distribution f_a that nobody knows."""
+
 EPISTEMIC = ("X_e1", "X_e2", "X_e3")
+"""Inputs that have one value each, which nobody knows."""
+
 CONTROL = ("X_c1", "X_c2", "X_c3")
+"""Inputs that a design sets."""
+
 INPUTS = ALEATORY + EPISTEMIC + CONTROL
 """The eight inputs in the order every simulator takes them, each standardised to [0, 1]."""
 
@@ -52,8 +60,14 @@ SEED_MAX = 2**31 - 1
 """The ninth number of a run is its random seed, an integer in [1, SEED_MAX]."""
 
 POWERS = ("y1", "y2", "y3")
+"""Outputs that a design shall make large [MW]."""
+
 LOADS = ("y4", "y5", "y6")
+"""Outputs that a design shall keep below their thresholds."""
+
 OUTPUTS = POWERS + LOADS
+"""The six outputs in the order in which every simulator returns them."""
+
 OUTPUT_UNITS: Mapping[str, str] = MappingProxyType(dict.fromkeys(POWERS, "MW") | dict.fromkeys(LOADS, "1"))
 """Units of the outputs; the challenge gives the loads none."""
 
@@ -70,8 +84,10 @@ BASELINE = (0.533, 0.666, 0.5)
 """The control point X_c at which prediction intervals are asked for [2]_."""
 
 SWEEP_BASE = (0.1, 0.2, 0.3, 0.4, 0.5, *BASELINE)
+"""Base point of the one-at-a-time sweeps of [2]_, section 3.1."""
+
 SWEEP_SEED = 10
-"""Base point and seed of the one-at-a-time sweeps of [2]_, section 3.1."""
+"""Their seed."""
 
 PUBLISHED_SWEEP_ENDS: Mapping[str, float] = MappingProxyType({"y4": 4000.0, "y5": 1750.0, "y6": 3400.0})
 """Where [2]_, section 3.1, sees the loads arrive as X_a1 goes to 1."""
@@ -214,4 +230,7 @@ PUBLISHED: Mapping[str, PublishedEntry] = MappingProxyType(
         ),
     }
 )
-"""Published results on the challenge, by team [2]_ [3]_."""
+"""Published results on the challenge, by team [2]_ [3]_.
+
+:meta hide-value:
+"""

@@ -57,7 +57,17 @@ class ChapterStale(FlowcalError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What every chapter is run with (see `flowcal.study.Study` for the values)."""
+    """What every chapter is run with.
+
+    Attributes
+    ----------
+    profile : str
+    simulator : str
+    observations : str
+    scheduler : str or None
+    allowed_share : float
+        As `flowcal.study.Study` takes them.
+    """
 
     profile: str = "quick"
     simulator: str = "windfarm"
@@ -66,11 +76,21 @@ class Settings:
     allowed_share: float = 0.0
 
     def folder(self) -> Path:
-        """Where artifacts made with these settings lie."""
+        """Where artifacts made with these settings lie.
+
+        Returns
+        -------
+        Path
+        """
         return Study("", **vars(self)).folder
 
     def resolved(self) -> "Settings":
-        """The same settings with paths that hold from every working folder."""
+        """The same settings with paths that hold from every working folder.
+
+        Returns
+        -------
+        Settings
+        """
         kind, colon, command = self.simulator.partition(":")
         simulator = f"{kind}:{shlex.join(split_command(command))}" if colon else self.simulator
         named = self.observations in ("embedded", "organisers")
@@ -94,19 +114,49 @@ class Chapter:
     source: Path
 
     def executed(self, folder: Path) -> Path:
-        """Its executed notebook among the artifacts in `folder`."""
+        """Its executed notebook among the artifacts in `folder`.
+
+        Parameters
+        ----------
+        folder : Path
+            What `Settings.folder` returns.
+
+        Returns
+        -------
+        Path
+            Where it lies, or would lie had the chapter been run.
+        """
         return folder / self.name / "chapter.ipynb"
 
 
 def find_chapters() -> list[Chapter]:
-    """All chapters in the order of the book's `_toc.yml`."""
+    """All chapters in the order of the book's `_toc.yml`.
+
+    Returns
+    -------
+    list of Chapter
+    """
     root = find_root()
     files = re.findall(r"^\s*- file: (notebooks/\S+)$", (root / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
     return [Chapter(re.sub(r"^\d+_", "", Path(file).name), root / f"{file}.py") for file in files]
 
 
 def select_chapters(names: Sequence[str]) -> list[Chapter]:
-    """The named chapters in the order of the book, or an `InputError` that lists the names there are."""
+    """The named chapters in the order of the book.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    list of Chapter
+
+    Raises
+    ------
+    InputError
+        If there is no chapter of some name; the message lists the names there are.
+    """
     chapters = {chapter.name: chapter for chapter in find_chapters()}
     unknown = sorted(set(names) - chapters.keys())
     if unknown:
@@ -115,7 +165,19 @@ def select_chapters(names: Sequence[str]) -> list[Chapter]:
 
 
 def state_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
-    """State of a chapter: 'state' is 'fresh', 'stale' or 'not run'; with 'wall_time_s' and 'finished' where run."""
+    """Whether a chapter has been run, and what it is made from has stayed the same since.
+
+    Parameters
+    ----------
+    chapter : Chapter
+    settings : Settings
+
+    Returns
+    -------
+    dict
+        'state' is 'fresh', 'stale' or 'not run'; where run, with 'wall_time_s', the time [s] that it took, and
+        'finished', the date.
+    """
     folder = settings.folder()
     manifest = _read_manifest(chapter, folder)
     if manifest is None or not chapter.executed(folder).exists():
@@ -125,7 +187,22 @@ def state_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
 
 
 def executed_notebook(chapter: Chapter, settings: Settings) -> Path:
-    """The executed form of a chapter that is fresh, or a `ChapterStale` that says what to run."""
+    """The executed form of a chapter that is fresh.
+
+    Parameters
+    ----------
+    chapter : Chapter
+    settings : Settings
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ChapterStale
+        If it has not been run, or something has changed since; the message says what to run.
+    """
     state = state_of(chapter, settings)["state"]
     if state != "fresh":
         what = "has not been run" if state == "not run" else "is stale"
@@ -211,7 +288,7 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
 
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:
     """The chapter's text notebook, with cell names that are the same at every reading."""
-    notebook = jupytext.read(chapter.source)
+    notebook: nbformat.NotebookNode = jupytext.read(chapter.source)
     for position, cell in enumerate(notebook.cells):
         cell["id"] = f"{chapter.name.replace('_', '-')}-{position:02d}"
     return notebook

@@ -12,11 +12,29 @@ from flowcal.errors import FlowcalError
 if TYPE_CHECKING:
     from flowcal.chapters import Settings
 
+__all__ = ["main"]
+
 # What a verb needs is imported where it runs: `flowcal simulate` is started anew for every batch of runs.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, 1 for an error of the library's own, 2 for a wrong command line."""
+    """Run one verb.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows `flowcal` on the command line; those of this process if not given.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or 1 for an error of the library's own, whose message is printed.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for a command line that cannot be understood, with 0 after help was asked for.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.verb(options)

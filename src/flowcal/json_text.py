@@ -16,6 +16,15 @@ DEEPEST = 100  # so that no later step runs out of stack
 def read_json(path: Path) -> Any:
     """The JSON value that a file holds.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    any
+        What `json` makes of it.
+
     Raises
     ------
     InputError
@@ -36,10 +45,24 @@ def read_json(path: Path) -> Any:
 def parse_json(text: str) -> Any:
     """The JSON value that a text stands for.
 
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    any
+        What `json` makes of it.
+
     Raises
     ------
     InputError
         If it is none, or is nested deeper than 100 levels.
+
+    Examples
+    --------
+    >>> parse_json('{"level": 0.5}')
+    {'level': 0.5}
     """
     try:
         value = json.loads(text)

@@ -241,6 +241,10 @@ PROFILES = {
         polishing_hours=20_000,
     ),
 }
+"""The two profiles by name: minutes for a first look, and the paper's budgets.
+
+:meta hide-value:
+"""
 
 
 class ClaimFailed(FlowcalError):
@@ -275,6 +279,11 @@ class Study:
     folder : Path
         Where the artifacts of this profile, simulator and observations lie; another simulator or other observations
         have a folder of their own.
+
+    Raises
+    ------
+    InputError
+        If there is no such profile, simulator or source of observations, or no project around the working folder.
     """
 
     def __init__(
@@ -306,17 +315,65 @@ class Study:
         return Trainer(folder=self.folder / "checkpoints")
 
     def keep(self, name: str, function: Callable[..., Any], **settings: Any) -> Any:
-        """Make an artifact of this chapter, or read it where it is still true (see `flowcal.artifacts.Shelf.keep`)."""
+        """Make an artifact of this chapter, or read it where it is still true (see `flowcal.artifacts.Shelf.keep`).
+
+        Parameters
+        ----------
+        name : str
+        function : callable
+        **settings : any
+
+        Returns
+        -------
+        Dataset, Weights or any JSON value
+            What the function returned, as read back from its file.
+
+        Raises
+        ------
+        InputError
+            If name, function or a setting does not fit.
+        """
         with _notes_printed():
             return self._shelf.keep(name, function, **settings)
 
     def read(self, chapter: str, name: str) -> Any:
-        """Read an artifact of an earlier chapter (see `flowcal.artifacts.Shelf.read`)."""
+        """Read an artifact of an earlier chapter (see `flowcal.artifacts.Shelf.read`).
+
+        Parameters
+        ----------
+        chapter : str
+        name : str
+
+        Returns
+        -------
+        Dataset, Weights or any JSON value
+
+        Raises
+        ------
+        ArtifactError
+            If it is not there, is damaged, or is no longer true.
+        """
         with _notes_printed():
             return self._shelf.read(chapter, name)
 
     def origin(self, chapter: str, name: str) -> str:
-        """Digest of how an artifact was made (see `flowcal.artifacts.Shelf.origin`)."""
+        """Digest of how an artifact was made (see `flowcal.artifacts.Shelf.origin`).
+
+        Parameters
+        ----------
+        chapter : str
+        name : str
+
+        Returns
+        -------
+        str
+            SHA-256, in hexadecimal digits.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not there or no longer true.
+        """
         return self._shelf.origin(chapter, name)
 
     def claim(self, statement: str, holds: bool, at: str = "quick") -> None:
@@ -369,7 +426,26 @@ def make_simulator(name: str) -> Simulator:
 
 
 def split_command(command: str) -> list[str]:
-    """A program and its arguments, with absolute paths where they are files; a path with spaces needs no quotes."""
+    """A program and its arguments, with absolute paths where they are files; a path with spaces needs no quotes.
+
+    Parameters
+    ----------
+    command : str
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        If a quote is opened and not closed.
+
+    Examples
+    --------
+    >>> split_command("flowcal simulate 'my runs.txt'")
+    ['flowcal', 'simulate', 'my runs.txt']
+    """
     try:
         parts = [command] if Path(command).is_file() else shlex.split(command)
     except ValueError as error:
@@ -378,7 +454,17 @@ def split_command(command: str) -> list[str]:
 
 
 def find_root() -> Path:
-    """The project's folder: the nearest one upwards from the working folder that holds the book's `_toc.yml`."""
+    """The project's folder: the nearest one upwards from the working folder that holds the book's `_toc.yml`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "_toc.yml").is_file():

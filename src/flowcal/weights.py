@@ -37,11 +37,22 @@ class Weights:
     """
 
     header: dict[str, Any]
-    tensors: dict[str, NDArray]
+    tensors: dict[str, NDArray[Any]]
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write the file, in full or not at all."""
+    """Write the file, in full or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    weights : Weights
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be written.
+    """
     path = Path(path)
     draft = path.with_name(f"{path.name}.draft")
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in weights.tensors.items()}
@@ -55,6 +66,14 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 def read_weights(path: Path) -> Weights:
     """Read a file that `write_weights` has written.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Weights
 
     Raises
     ------

@@ -29,6 +29,11 @@ class AleatoryPlane:
     mass : ndarray, shape (n,)
         The share of each: by the marginals' distribution functions, so that mass at a bound counts in full; by counting
         where f_a comes from a heap of draws; else by the density at its midpoint. They add up to 1.
+
+    Raises
+    ------
+    InputError
+        If f_a has no density within the bounds, or an infinite one.
     """
 
     def __init__(self, f_a: AleatoryDistribution) -> None:
@@ -44,9 +49,22 @@ class AleatoryPlane:
         self.mass = share / share.sum()
 
     def sample(self, weight: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """N draws (n, 2) with cells drawn by their weight, and f_a's density there over theirs (n,) as a factor.
+        """Draws with cells drawn by their weight, and what each counts for under f_a.
 
         Of a heap of draws the density is what its cells say.
+
+        Parameters
+        ----------
+        weight : ndarray, shape (cells,)
+            From 0 up, in any unit.
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        x_a : ndarray, shape (n, 2)
+        factor : ndarray, shape (n,)
+            f_a's density at the draws over that which they were drawn with.
         """
         share = weight / weight.sum()
         cell = rng.choice(len(share), n, p=share)
@@ -58,7 +76,8 @@ class AleatoryPlane:
     def _drawn(self) -> Array:
         """Counts of draws in the cells: enough for a heap of draws, whose density would cost a kernel for each."""
         drawn = self.f_a.sample(COUNTED, np.random.default_rng(1))
-        return np.histogram2d(*drawn.T, CELLS, [(0, 1), (0, 1)])[0].ravel()
+        counts: Array = np.histogram2d(drawn[:, 0], drawn[:, 1], CELLS, [(0, 1), (0, 1)])[0].ravel()
+        return counts
 
 
 def _shares(f_a: FamilyDistribution) -> Array:

@@ -3,14 +3,14 @@
 Three problems [1]_: the largest guaranteed performance J; the smallest probability that the system fails; the largest
 performance among designs whose probability of failure stays below epsilon. All are solved as programmes over a few
 values of X_e, to which the worst one in E is added until none is worse [2]_. A swarm, and polished starts spread over
-the cube, find the basins.
+the cube [3]_, find the basins.
 
 References
 ----------
 .. [1] C. Agrell, L. G. Crespo, V. Flovik, E. Vanem and S. Kenny, "The NASA and DNV Challenge on Optimization Under
-   Uncertainty", 2025.
+   Uncertainty", 2025, https://github.com/dnv-opensource/UQ-Challenge-2025.
 .. [2] J. W. Blankenship and J. E. Falk, "Infinitely constrained optimization problems", Journal of Optimization Theory
-   and Applications 19(2), 1976.
+   and Applications 19(2), 1976, doi:10.1007/BF00934096.
 .. [3] D. Kraft, "A software package for sequential quadratic programming", DFVLR-FB 88-28, 1988 (SLSQP).
 """
 
@@ -59,6 +59,11 @@ class Effort:
     search : Search
         For the worst X_e of a design.
     random_seed : int
+
+    Raises
+    ------
+    InputError
+        If a number of the swarm or of starts is no whole number from 1 up.
     """
 
     particles: int = 30
@@ -75,7 +80,15 @@ class Effort:
 
 @dataclass(frozen=True)
 class Basin:
-    """A local optimum: its control point, and its value there at the worst X_e that the search guards against."""
+    """A local optimum: its control point, and its value there at the worst X_e that the search guards against.
+
+    Attributes
+    ----------
+    x_c : tuple of float
+        The control point.
+    value : float
+        J [MW], or the smallest failure level where reliability is the goal.
+    """
 
     x_c: tuple[float, ...]
     value: float
@@ -133,10 +146,28 @@ def find_design(
     reliability : bool
         Whether to maximise the smallest failure level, which minimises the probability of failure, in place of J.
 
+    Returns
+    -------
+    Design
+
     Raises
     ------
+    InputError
+        If a level is required and reliability is the goal.
     DesignError
         If no design reaches the required level.
+
+    Examples
+    --------
+    >>> from flowcal.infer.uncertainty import EpistemicBox
+    >>> def performance(x_e, x_c):  # in place of a simulator's
+    ...     return 8 - np.square(x_c - 0.4).sum(axis=1) - x_e[:, 0] * x_c[:, 0]
+    >>> def levels(x_e, x_c):
+    ...     return 1 - 0.5 * x_c
+    >>> e, effort = EpistemicBox([0.2, 0, 0], [0.4, 1, 1]), Effort(particles=8, iterations=8, starts=2)
+    >>> design = find_design(performance, levels, e, effort)
+    >>> np.round(design.x_c, 2).tolist()
+    [0.2, 0.4, 0.4]
     """
     if reliability and required_level is not None:
         raise InputError("a required level is given and reliability is the goal; needed is one of them.")
@@ -205,12 +236,13 @@ class _Programme:
         """For the swarm: minus the value, with a penalty for what falls short; (n,) at x_c (n, 3)."""
         x_e, each = np.tile(scenarios, (len(x_c), 1)), np.repeat(x_c, len(scenarios), axis=0)
         needs_levels = self.reliability or self.required_level is not None
-        limits = self.limits(x_e, each).min(axis=1).reshape(len(x_c), -1).min(axis=1) if needs_levels else 0.0
+        limits = self.limits(x_e, each).min(axis=1).reshape(len(x_c), -1).min(axis=1) if needs_levels else np.zeros(1)
         if self.reliability:
             return -limits
         value = self.performance(x_e, each).reshape(len(x_c), -1).min(axis=1)
         short = 0.0 if self.required_level is None else np.maximum(0.0, self.required_level - limits)
-        return -value + PENALTY * short
+        costs: Array = -value + PENALTY * short
+        return costs
 
     def polish(self, scenarios: Array, start: Array) -> Array:
         """The local optimum that SLSQP [3]_ reaches from a start, by lifting a floor under all scenarios."""
@@ -220,8 +252,8 @@ class _Programme:
             x_c, floor = np.clip(points[:, :-1], *BOUNDS), points[:, -1:]
             x_e, each = np.tile(scenarios, (len(x_c), 1)), np.repeat(x_c, len(scenarios), axis=0)
             performance = limits = np.empty((len(x_c), 0))
-            if self.reliability or self.required_level is not None:
-                least = floor if self.reliability else self.required_level
+            least = floor if self.reliability else self.required_level
+            if least is not None:
                 limits = self.limits(x_e, each).reshape(len(x_c), -1) - least
             if not self.reliability:
                 performance = self.performance(x_e, each).reshape(len(x_c), -1) - floor
@@ -231,7 +263,8 @@ class _Programme:
             """Their derivatives (k, 4) at a point, by differences that are computed together."""
             steps = np.diag(np.where(point + STEP > BOUNDS[1], -STEP, STEP))
             values = margins(np.vstack([point, point + steps]))
-            return ((values[1:] - values[0]) / steps.diagonal()[:, None]).T
+            derivatives: Array = (values[1:] - values[0]) / steps.diagonal()[:, None]
+            return derivatives.T
 
         result = minimize(
             lambda point: -point[-1],
@@ -242,7 +275,8 @@ class _Programme:
             constraints={"type": "ineq", "fun": lambda point: margins(point[None])[0], "jac": slopes},
             options={"maxiter": 100, "ftol": 1e-9},
         )
-        return np.clip(result.x[:-1], *BOUNDS)
+        x_c: Array = np.clip(result.x[:-1], *BOUNDS)
+        return x_c
 
 
 def _basins(programme: _Programme, scenarios: Array, effort: Effort) -> list[Basin]:

@@ -7,12 +7,13 @@ max over X_e in E of P[max over t of y_i > u] <= 1 - alpha, and the largest lowe
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   section 3.4.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 3.4.
 .. [2] C. Agrell, L. G. Crespo, V. Flovik, E. Vanem and S. Kenny, "The NASA and DNV Challenge on Optimization Under
-   Uncertainty", 2025.
+   Uncertainty", 2025, https://github.com/dnv-opensource/UQ-Challenge-2025.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -30,6 +31,8 @@ from flowcal.simulate.simulator import Simulator
 __all__ = ["SIDES", "flattened_intervals", "resampled_intervals", "trajectory_intervals"]
 
 SIDES = ("lower", "upper")
+"""The two bounds of an interval."""
+
 BLOCKS = 20  # groups of hours for the errors of quantiles over minutes, which are not independent within an hour
 
 
@@ -60,6 +63,11 @@ def flattened_intervals(
     -------
     Dataset
         'bound' and its 'standard_error' by side ('lower', 'upper'), alpha and output.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than twenty hours, or an alpha leaves (0.5, 1).
     """
     levels = _levels(alphas)
     if hours < BLOCKS:
@@ -89,19 +97,38 @@ def trajectory_intervals(
 
     Parameters
     ----------
-    model, simulator, x_c, alphas, random_seed, runner
+    model, simulator, x_c, alphas
         As for `flattened_intervals`.
     search : Search
     search_hours : int
         Hours behind every value within the search.
     hours : int
         Fresh hours behind every reported bound.
+    random_seed : int
+    runner : Runner, optional
 
     Returns
     -------
     Dataset
         By side, alpha and output: 'bound'; its 95 % confidence interval 'low' and 'high' given f_a and that X_e,
         infinite where so few hours give none; the worst 'x_e'; the 'gap' in which the search's climbs ended.
+
+    Raises
+    ------
+    InputError
+        If an alpha leaves (0.5, 1), or there is no hour to take bounds from.
+
+    Examples
+    --------
+    >>> from flowcal.infer.uncertainty import PooledDraws
+    >>> from flowcal.simulate.windfarm import WindFarm
+    >>> f_a = PooledDraws(0.5 * np.random.default_rng(1).random((100, 2)), hours=100)
+    >>> model = UncertaintyModel(f_a, EpistemicBox([0.26, 0.5, 0.0], [0.41, 0.6, 0.5]))
+    >>> intervals = trajectory_intervals(
+    ...     model, WindFarm(), [0.533, 0.666, 0.5], [0.95], Search(4, 1, 0.1), search_hours=50, hours=100, random_seed=1
+    ... )
+    >>> dict(intervals.bound.sizes)
+    {'side': 2, 'alpha': 1, 'output': 6}
     """
     _levels(alphas)
     if min(search_hours, hours) < 1:
@@ -163,6 +190,11 @@ def resampled_intervals(
     -------
     Dataset
         'bound' by resample, side, alpha and output.
+
+    Raises
+    ------
+    InputError
+        If there is no replicate, an alpha leaves (0.5, 1), or there is no hour.
     """
     if not replicates:
         raise InputError("replicates is empty; needed is at least one f_a.")
@@ -173,7 +205,8 @@ def resampled_intervals(
         ).bound
         for f_a in replicates
     ]
-    return xr.concat(bounds, "resample").to_dataset()
+    resampled: xr.DataArray = xr.concat(bounds, "resample")
+    return resampled.to_dataset()
 
 
 def _signed_extremes(
@@ -209,7 +242,7 @@ def _levels(alphas: Sequence[float]) -> NDArray[np.float64]:
     return np.stack([1 - values, values])
 
 
-def _labelled(variables: dict, alphas: Sequence[float], **attributes: float) -> xr.Dataset:
+def _labelled(variables: dict[str, Any], alphas: Sequence[float], **attributes: float) -> xr.Dataset:
     axes = {"side": list(SIDES), "alpha": list(alphas), "output": list(OUTPUTS)}
     if "x_e" in variables:
         axes["parameter"] = list(EPISTEMIC)

@@ -3,7 +3,7 @@
 References
 ----------
 .. [1] C. Agrell, L. G. Crespo, V. Flovik, E. Vanem and S. Kenny, "The NASA and DNV Challenge on Optimization Under
-   Uncertainty", 2025.
+   Uncertainty", 2025, https://github.com/dnv-opensource/UQ-Challenge-2025.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
+from torch import Tensor
 
 from flowcal.challenge import CONTROL
 from flowcal.decide.aleatory_plane import AleatoryPlane
@@ -44,8 +45,20 @@ class Performance:
         self._levels, self._expected = levels, expected
 
     def __call__(self, x_e: ArrayLike, x_c: ArrayLike) -> Array:
-        """J [MW], shape (n,), at x_e and x_c (n, 3)."""
-        return self._expected(self._levels(np.hstack([x_e, x_c]))).sum(axis=1)
+        """J [MW], shape (n,), at x_e and x_c (n, 3).
+
+        Parameters
+        ----------
+        x_e : array_like, shape (n, 3)
+        x_c : array_like, shape (n, 3)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            J [MW].
+        """
+        j: Array = self._expected(self._levels(np.hstack([x_e, x_c]))).sum(axis=1)
+        return j
 
 
 def tabulate_performance(
@@ -59,12 +72,19 @@ def tabulate_performance(
     f_as : sequence of AleatoryDistribution
     e : EpistemicSet
         Whose X_e are to be tried.
+
+    Returns
+    -------
+    list of Performance
+        One for each f_a.
     """
     network = deepcopy(emulator.levels).double().cpu()
 
     @torch.no_grad()
     def levels(fixed: Array) -> Array:
-        return network(torch.from_numpy(2 * fixed - 1)).numpy()
+        found: Tensor = network(torch.from_numpy(2 * fixed - 1))
+        values: Array = found.numpy()
+        return values
 
     rng = np.random.default_rng(1)
     seen = levels(np.hstack([e.sample(DRAWS, rng), rng.random((DRAWS, len(CONTROL)))]))

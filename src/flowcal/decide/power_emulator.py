@@ -8,7 +8,8 @@ third one gives the distribution of their sum as a mixture of normals, censored 
 References
 ----------
 .. [1] C. M. Bishop, "Mixture density networks", NCRG/94/004, Aston University, 1994.
-.. [2] J. Tobin, "Estimation of relationships for limited dependent variables", Econometrica 26(1), 1958.
+.. [2] J. Tobin, "Estimation of relationships for limited dependent variables", Econometrica 26(1), 1958,
+   doi:10.2307/1907382.
 """
 
 import numpy as np
@@ -48,6 +49,8 @@ class PowerEmulator(KeptNetwork):
         Decides the initial weights.
     """
 
+    limit: Tensor
+
     def __init__(self, random_seed: int) -> None:
         super().__init__(random_seed=random_seed)
         self.register_buffer("limit", torch.zeros(()))  # largest power seen in training [MW]
@@ -58,9 +61,19 @@ class PowerEmulator(KeptNetwork):
             self.spread = _network(aleatory + 2 * powers, 3 * COMPONENTS)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Expected powers (n, 3), and log weights, centres and widths, each (n, k), of their mean's mixture.
+        """Expected powers, and the mixture that is the distribution of their mean.
 
         Powers are counted as shares of the limit.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, 8)
+
+        Returns
+        -------
+        expected : Tensor, shape (n, 3)
+        mixture : tuple of three Tensor, each of shape (n, k)
+            Log weights, centres and widths.
         """
         x_a, fixed = 4 * (2 * x[:, : len(ALEATORY)] - 1), 2 * x[:, len(ALEATORY) :] - 1
         levels = self.levels(fixed)
@@ -73,12 +86,35 @@ class PowerEmulator(KeptNetwork):
         return expected, (torch.log_softmax(weight, dim=-1), centre, width)
 
     def answer(self, x_a: Tensor, levels: Tensor) -> Tensor:
-        """Logits of the expected powers (n, k) at scaled x_a (n, 2) and levels (n, k)."""
+        """Logits of the expected powers.
+
+        Parameters
+        ----------
+        x_a : Tensor, shape (n, 2)
+            Scaled.
+        levels : Tensor, shape (n, k)
+
+        Returns
+        -------
+        Tensor, shape (n, k)
+        """
         each = x_a[:, None].expand(-1, levels.shape[1], -1)
-        return self.response(torch.cat([each, levels[..., None]], dim=-1))[..., 0]
+        logits: Tensor = self.response(torch.cat([each, levels[..., None]], dim=-1))[..., 0]
+        return logits
 
     def loss(self, x: Tensor, powers: Tensor) -> Tensor:
-        """Squared error of the powers (n, 3) and negative log density of their sum, shape (n,)."""
+        """Squared error of the powers and negative log density of their sum, as training needs them.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, 8)
+        powers : Tensor, shape (n, 3)
+            Shares of the limit.
+
+        Returns
+        -------
+        Tensor, shape (n,)
+        """
         expected, (weight, centre, width) = self(x)
         total = powers.mean(dim=-1, keepdim=True)
         z = (total - centre) / width
@@ -87,7 +123,8 @@ class PowerEmulator(KeptNetwork):
         above = torch.logsumexp(weight + log_ndtr((centre - 1) / width), dim=-1)
         total = total[:, 0]
         density = torch.where(total >= 1 - AT_A_LIMIT, above, torch.where(total <= AT_A_LIMIT, below, within))
-        return WEIGHT_OF_MEANS * (expected - powers).square().mean(dim=-1) - density
+        squared: Tensor = (expected - powers).square().mean(dim=-1)
+        return WEIGHT_OF_MEANS * squared - density
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "PowerEmulator":
         """Train, or train on, with simulated hours.
@@ -103,6 +140,13 @@ class PowerEmulator(KeptNetwork):
         -------
         PowerEmulator
             This one.
+
+        Raises
+        ------
+        InputError
+            If all powers of the runs are 0.
+        TrainingError
+            If the loss is no longer a finite number.
         """
         largest = max(float(runs.power.max()), self.limit.item())
         if not largest > 0:
@@ -113,12 +157,38 @@ class PowerEmulator(KeptNetwork):
         return self
 
     def expected(self, x: ArrayLike) -> Array:
-        """Expected means over the hour of y1, y2 and y3 [MW], shape (n, 3), at inputs x (n, 8)."""
+        """Expected means over the hour of y1, y2 and y3.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, 8)
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+            [MW].
+
+        Raises
+        ------
+        InputError
+            If x has another shape.
+        """
         return self._computed(x)[0] * self.limit.item()
 
     @torch.no_grad()
     def responses(self, x_a: ArrayLike, levels: ArrayLike) -> Array:
-        """Expected mean over the hour [MW], (n, k), of a power with each of k levels, at x_a (n, 2)."""
+        """Expected mean over the hour of a power, by its level.
+
+        Parameters
+        ----------
+        x_a : array_like, shape (n, 2)
+        levels : array_like, shape (k,)
+
+        Returns
+        -------
+        ndarray, shape (n, k)
+            [MW].
+        """
         x_a, levels = (
             torch.tensor(np.asarray(part), dtype=torch.float32, device=self.limit.device) for part in (x_a, levels)
         )
@@ -129,9 +199,25 @@ class PowerEmulator(KeptNetwork):
         return torch.cat(parts).double().cpu().numpy()
 
     def cdf(self, x: ArrayLike, total: ArrayLike) -> tuple[Array, Array]:
-        """Probabilities (n,) that the mean of y1 + y2 + y3 lies below `total` [MW] (n,), and not above it.
+        """Probabilities that the mean of y1 + y2 + y3 lies below a total, and not above it.
 
         They differ where a total has a probability of its own: at no power, and at full power.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, 8)
+        total : array_like, shape (n,)
+            [MW].
+
+        Returns
+        -------
+        below : ndarray, shape (n,)
+        not_above : ndarray, shape (n,)
+
+        Raises
+        ------
+        InputError
+            If x has another shape.
         """
         _, weight, centre, width = self._computed(x)
         share = np.asarray(total, np.float64) / (len(POWERS) * self.limit.item())
@@ -186,7 +272,8 @@ def power_runs(
     x_a = np.where(rng.random((size, 1)) < UNIFORM, rng.random((size, 2)), model.f_a.sample(size, rng))
     x_c = rng.random((size, len(CONTROL)))
     if near is not None:
-        centres = np.asarray(near, np.float64)[rng.integers(len(near), size=size)]
+        points = np.asarray(near, np.float64)
+        centres = points[rng.integers(len(points), size=size)]
         x_c = np.clip(centres + reach * (2 * x_c - 1), 0, 1)
     x = np.column_stack([x_a, model.e.sample(size, rng), x_c])
     seeds = rng.integers(1, SEED_MAX, size, endpoint=True)
@@ -208,7 +295,29 @@ def train_power_emulator(
     runner: Runner | None = None,
     trainer: Trainer | None = None,
 ) -> Weights:
-    """Weights of an emulator trained on `size` simulations, for `PowerEmulator.from_weights`."""
+    """Weights of an emulator that is trained on simulations, for `PowerEmulator.from_weights`.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    model : UncertaintyModel
+    size : int
+        Number of simulations.
+    training : Training
+    runner : Runner, optional
+    trainer : Trainer, optional
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    InputError
+        If all powers of the simulations are 0.
+    TrainingError
+        If the loss is no longer a finite number.
+    """
     runs = power_runs(simulator, model, size, training.random_seed, runner=runner)
     return PowerEmulator(training.random_seed).fit(runs, training, trainer).to_weights()
 

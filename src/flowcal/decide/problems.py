@@ -7,7 +7,7 @@ end comes from fresh hours of the simulator, at the X_e in E that the emulator h
 References
 ----------
 .. [1] C. Agrell, L. G. Crespo, V. Flovik, E. Vanem and S. Kenny, "The NASA and DNV Challenge on Optimization Under
-   Uncertainty", 2025, problem 2.
+   Uncertainty", 2025, https://github.com/dnv-opensource/UQ-Challenge-2025, problem 2.
 """
 
 import time
@@ -86,8 +86,18 @@ class FailureLevels:
     calls: int = field(default=0, init=False)
 
     def __call__(self, x_e: ArrayLike, x_c: ArrayLike) -> Array:
-        """Severities (n, 3) at which y4, y5 and y6 reach their thresholds, at x_e and x_c (n, 3)."""
-        self.calls += len(x_c)
+        """Severities at which y4, y5 and y6 reach their thresholds.
+
+        Parameters
+        ----------
+        x_e : array_like, shape (n, 3)
+        x_c : array_like, shape (n, 3)
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+        """
+        self.calls += len(np.asarray(x_c))
         return failure_levels(self.simulator, x_e, x_c, runner=self.runner)
 
 
@@ -99,6 +109,10 @@ def required_level(curves: Sequence[FailureCurve], epsilon: float) -> float:
     curves : sequence of FailureCurve
         Of the f_a, which counts only if it is alone, and of its replicates.
     epsilon : float
+
+    Returns
+    -------
+    float
 
     Raises
     ------
@@ -134,6 +148,11 @@ def refine_emulator(
     training : Training
     runner : Runner, optional
     trainer : Trainer, optional
+
+    Returns
+    -------
+    Weights
+        Of a `PowerEmulator`.
     """
     network = PowerEmulator.from_weights(emulator)
     (performance,) = tabulate_performance(network, [model.f_a], model.e)
@@ -187,8 +206,10 @@ def optimal_designs(
     network, f_as = PowerEmulator.from_weights(emulator), [model.f_a, *replicates]
     performances = tabulate_performance(network, f_as, model.e)
     curves, levels = failure_curves(f_as, severity), FailureLevels(simulator, runner)
-    plane, box = AleatoryPlane(model.f_a), {"simulator": simulator, "runner": runner, "random_seed": random_seed}
-    rows, verified = {}, 0
+    plane = AleatoryPlane(model.f_a)
+    box: dict[str, Any] = {"simulator": simulator, "runner": runner, "random_seed": random_seed}
+    rows: dict[str, dict[str, Any]] = {}
+    verified = 0
     for name, design in _solve(performances[0], levels, curves, model.e, effort).items():
         if isinstance(design, str):
             rows[name] = {"refused": design}

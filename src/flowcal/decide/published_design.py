@@ -7,7 +7,7 @@ share. pyswarms knows no constraints; a penalty stands for the one of section 4.
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   section 4.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 4.
 """
 
 from dataclasses import asdict
@@ -63,6 +63,11 @@ def published_design(
     -------
     dict
         What `Swarm` has. The cost is minus J [MW], or the probability of failure where reliability is the goal.
+
+    Raises
+    ------
+    InputError
+        If there is no such problem, or an epsilon that does not belong to it.
     """
     if problem not in ("performance", "reliability", "epsilon") or (problem == "epsilon") != (epsilon is not None):
         raise InputError(
@@ -82,10 +87,10 @@ def published_design(
     def _cost(y: Array) -> float:
         by_x_e = y.reshape(epistemic_draws, len(x_a), *y.shape[1:])
         failed = (by_x_e[..., LOAD_COLUMNS].max(axis=2) > thresholds).any(axis=2)
-        pof = failed.mean(axis=1).max()
+        pof = float(failed.mean(axis=1).max())
         if problem == "reliability":
             return pof
         power = by_x_e[..., POWER_COLUMNS].sum(axis=3).mean(axis=(1, 2)).min()
-        return -power + PENALTY * max(0.0, pof - (1.0 if epsilon is None else epsilon))
+        return -float(power) + PENALTY * max(0.0, pof - (1.0 if epsilon is None else epsilon))
 
     return asdict(fly(cost, particles, iterations, random_seed))

@@ -8,10 +8,11 @@ where to look.
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   section 4.2.
-.. [2] A. B. Owen, "Monte Carlo theory, methods and examples", 2013, chapter 9 (importance sampling, defensive
-   mixtures).
-.. [3] J. A. Hanley and A. Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249(13), 1983.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 4.2.
+.. [2] A. B. Owen, "Monte Carlo theory, methods and examples", 2013, https://artowen.su.domains/mc, chapter 9
+   (importance sampling, defensive mixtures).
+.. [3] J. A. Hanley and A. Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249(13), 1983,
+   doi:10.1001/jama.1983.03330370053031.
 .. [4] M. P. Fay and E. J. Feuer, "Confidence intervals for directly standardized rates: a method based on the gamma
    distribution", Statistics in Medicine 16(7), 1997.
 """
@@ -36,6 +37,8 @@ __all__ = ["FAILURES", "FailureCurve", "ResolutionError", "crude_pof", "failure_
 Array = NDArray[np.float64]
 
 FAILURES = (*LOADS, "system")
+"""What can fail: each load, and the system if any load does."""
+
 DEFENSIVE = 0.1  # share of the draws that come from f_a as it is
 LEVELS = np.linspace(0, 1.6, 321)  # of severity, between which probabilities are interpolated
 RULE_OF_THREE = 3.0  # over the number of hours that went well, bounds the probability of failure with 95 % [3]_
@@ -60,6 +63,14 @@ class FailureCurve:
     ----------
     bound : float
         The smallest upper bound (95 %) on a probability that those hours allow [3]_.
+
+    Examples
+    --------
+    >>> curve = FailureCurve(np.exp(-10 * np.linspace(0, 1.6, 321)), resolution=0.0)
+    >>> curve.pof([0.2, 0.3, 0.4]).round(3)  # in y4, y5, y6 and of the system
+    array([0.135, 0.05 , 0.018, 0.135])
+    >>> round(curve.level_of(1e-4), 3)
+    0.921
     """
 
     def __init__(self, probabilities: ArrayLike, resolution: float) -> None:
@@ -68,15 +79,36 @@ class FailureCurve:
         self._log = np.log(falling)
 
     def __call__(self, level: ArrayLike) -> Array:
-        """Probability that the severity exceeds a level."""
-        inside = np.exp(np.interp(level, LEVELS, self._log))
-        return np.where(np.asarray(level) > LEVELS[-1], 0.0, inside)
+        """Probability that the severity exceeds a level.
+
+        Parameters
+        ----------
+        level : array_like
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
+        level = np.asarray(level, np.float64)
+        return np.where(level > LEVELS[-1], 0.0, np.exp(np.interp(level, LEVELS, self._log)))
 
     def level_of(self, probability: float) -> float:
         """The level that is exceeded with a given probability.
 
+        Parameters
+        ----------
+        probability : float
+            In (0, 1).
+
+        Returns
+        -------
+        float
+
         Raises
         ------
+        InputError
+            If the probability leaves (0, 1).
         ResolutionError
             If it is below what f_a resolves.
         """
@@ -96,17 +128,50 @@ class FailureCurve:
         return float(np.interp(-np.log(probability), -self._log, LEVELS))
 
     def pof(self, levels: ArrayLike) -> Array:
-        """Probabilities of failure (..., 4) in y4, y5, y6 and of the system, from `failure_levels` (..., 3)."""
+        """Probabilities of failure in y4, y5, y6 and of the system.
+
+        Parameters
+        ----------
+        levels : array_like, shape (..., 3)
+            From `failure_levels`.
+
+        Returns
+        -------
+        ndarray, shape (..., 4)
+        """
         levels = np.asarray(levels, np.float64)
         return self(np.concatenate([levels, levels.min(axis=-1, keepdims=True)], axis=-1))
 
     def upper_bound(self, pof: ArrayLike) -> Array:
-        """The same, but nowhere below what the hours behind f_a can bound [3]_."""
+        """The same, but nowhere below what the hours behind f_a can bound [3]_.
+
+        Parameters
+        ----------
+        pof : array_like
+            Probabilities.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
         return np.maximum(pof, self.bound)
 
 
 def failure_curves(f_as: Sequence[AleatoryDistribution], severity: Severity) -> list[FailureCurve]:
-    """The curve of each of several f_a, such as an inferred one and its replicates."""
+    """The curve of each of several f_a, such as an inferred one and its replicates.
+
+    Parameters
+    ----------
+    f_as : sequence of AleatoryDistribution
+    severity : Severity
+
+    Returns
+    -------
+    list of FailureCurve
+        One for each f_a.
+
+    """
     planes = [AleatoryPlane(f_a) for f_a in f_as]
     x_a, mass = planes[0].x_a, np.array([plane.mass for plane in planes])
     probabilities = np.array([mass @ severity.exceedance(x_a, level) for level in LEVELS])
@@ -144,8 +209,13 @@ def sampled_pof(
     Returns
     -------
     Dataset
-        By failure ('y4', 'y5', 'y6', 'system'): 'pof', its 'standard_error' and its 'upper' bound (95 %). Where no
-        failure was seen the bound is what says something.
+        By failure ('y4', 'y5', 'y6', 'system'): 'pof', its 'standard_error' and its 'upper' bound (95 %) [4]_. Where
+        no failure was seen the bound is what says something.
+
+    Raises
+    ------
+    InputError
+        If calls are no more than the pilots, or these are too few to measure a severity from.
     """
     if not pilots + 1 < calls:
         raise InputError(f"calls is {calls}; needed are more than the {pilots} pilots.")
@@ -170,7 +240,30 @@ def crude_pof(
     thresholds: Sequence[float] = tuple(THRESHOLDS.values()),
     runner: Runner | None = None,
 ) -> xr.Dataset:
-    """Probabilities of failure by crude Monte Carlo; arguments and result are those of `sampled_pof`."""
+    """Probabilities of failure by crude Monte Carlo.
+
+    Parameters
+    ----------
+    f_a : AleatoryDistribution
+    simulator : Simulator
+    x_e : sequence of float, shape (3,)
+    x_c : sequence of float, shape (3,)
+    calls : int
+        Of the simulator.
+    random_seed : int
+    thresholds : sequence of float, shape (3,)
+    runner : Runner, optional
+
+    Returns
+    -------
+    Dataset
+        As `sampled_pof` has it.
+
+    Raises
+    ------
+    InputError
+        If calls is below 1.
+    """
     if calls < 1:
         raise InputError(f"calls is {calls}; needed is a whole number from 1 up.")
     rng = np.random.default_rng([random_seed, 7])

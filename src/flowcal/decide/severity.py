@@ -11,7 +11,8 @@ that a seed contributes. A load reaches its threshold where the severity reaches
 
 References
 ----------
-.. [1] S. Coles, "An Introduction to Statistical Modeling of Extreme Values", Springer, 2001, chapter 4.
+.. [1] S. Coles, "An Introduction to Statistical Modeling of Extreme Values", Springer, 2001,
+   doi:10.1007/978-1-4471-3675-0, chapter 4.
 """
 
 from collections.abc import Sequence
@@ -49,6 +50,11 @@ class Severity:
         Z of m seeds, at least 200. Beyond nine tenths of them an exponential tail goes on [1]_, which is on the safe
         side of the lighter one that a largest value of so few terms has.
 
+    Raises
+    ------
+    InputError
+        If there are fewer than 200 numbers, or one is not finite.
+
     Examples
     --------
     >>> severity = Severity(np.random.default_rng(1).gumbel(0.17, 0.03, 2000))
@@ -71,13 +77,35 @@ class Severity:
         return {"noise": self.noise.tolist()}
 
     def survival(self, z: ArrayLike) -> Array:
-        """Probability that Z exceeds z."""
+        """Probability that Z exceeds a value.
+
+        Parameters
+        ----------
+        z : array_like
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
         z = np.asarray(z, np.float64)
         beyond = TAIL * np.exp(-np.maximum(z - self._start, 0) / self._excess)
-        return np.where(z > self._start, beyond, np.interp(z, self.noise, self._shares, left=1.0))
+        shares: Array = np.where(z > self._start, beyond, np.interp(z, self.noise, self._shares, left=1.0))
+        return shares
 
     def exceedance(self, x_a: ArrayLike, level: ArrayLike) -> Array:
-        """Probability (n,) that the severity of an hour with x_a (n, 2) exceeds a level, or one each."""
+        """Probability that the severity of an hour exceeds a level.
+
+        Parameters
+        ----------
+        x_a : array_like, shape (n, 2)
+        level : float or array_like, shape (n,)
+            One for all, or one each.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+        """
         first, second = np.asarray(x_a, np.float64).T
         margin = level - first
         z = np.divide(margin, second, out=np.zeros_like(margin), where=second > 0)
@@ -102,6 +130,17 @@ def measure_severity(
         One of them without noise, a seed each.
     rng : Generator
     runner : Runner, optional
+
+    Returns
+    -------
+    Severity
+
+    Raises
+    ------
+    InputError
+        If runs are no more than 200.
+    SeverityError
+        If all loads are 0 without noise.
     """
     if runs <= FEWEST:
         raise InputError(f"runs is {runs}; needed are more than {FEWEST}.")
@@ -156,7 +195,7 @@ def failure_levels(
     thresholds: Sequence[float] = tuple(THRESHOLDS.values()),
     runner: Runner | None = None,
 ) -> Array:
-    """Severity at which each load reaches its threshold, shape (n, 3); infinite for a load that is always 0.
+    """Severity at which each load reaches its threshold; infinite for a load that is always 0.
 
     Parameters
     ----------
@@ -166,12 +205,22 @@ def failure_levels(
     thresholds : sequence of float, shape (3,)
         Of y4, y5 and y6; above 0.
     runner : Runner, optional
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+
+    Raises
+    ------
+    InputError
+        If the thresholds are not three numbers above 0.
     """
-    thresholds = np.asarray(thresholds, np.float64)
-    if thresholds.shape != (len(LOADS),) or not (thresholds > 0).all():
-        raise InputError(f"thresholds are {thresholds.tolist()}; needed are {len(LOADS)} numbers above 0.")
+    limits = np.asarray(thresholds, np.float64)
+    if limits.shape != (len(LOADS),) or not (limits > 0).all():
+        raise InputError(f"thresholds are {limits.tolist()}; needed are {len(LOADS)} numbers above 0.")
     with np.errstate(divide="ignore"):
-        return np.sqrt(thresholds) / _scales(simulator, np.hstack([x_e, x_c]), runner)
+        levels: Array = np.sqrt(limits) / _scales(simulator, np.hstack([x_e, x_c]), runner)
+        return levels
 
 
 def _noise(simulator: Simulator, fixed: Array, seeds: NDArray[np.int64], runner: Runner | None) -> Array:
@@ -182,7 +231,8 @@ def _noise(simulator: Simulator, fixed: Array, seeds: NDArray[np.int64], runner:
     x = np.tile(np.concatenate([NOISY, fixed]), (len(seeds), 1))
     largest = scale.argmax()
     first, second = NOISY
-    return (_root_peaks(simulator, x, seeds, runner)[:, largest] / scale[largest] - first) / second
+    z: Array = (_root_peaks(simulator, x, seeds, runner)[:, largest] / scale[largest] - first) / second
+    return z
 
 
 def _scales(simulator: Simulator, fixed: Array, runner: Runner | None) -> Array:
@@ -192,4 +242,5 @@ def _scales(simulator: Simulator, fixed: Array, runner: Runner | None) -> Array:
 
 
 def _root_peaks(simulator: Simulator, x: Array, seeds: NDArray[np.int64], runner: Runner | None) -> Array:
-    return np.sqrt(run_campaign(simulator, x, seeds, runner).y.values.max(axis=1)[:, LOAD_COLUMNS])
+    roots: Array = np.sqrt(run_campaign(simulator, x, seeds, runner).y.values.max(axis=1)[:, LOAD_COLUMNS])
+    return roots

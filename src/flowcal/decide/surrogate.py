@@ -6,7 +6,7 @@ published [1]_: here all eight inputs go in, the seed being unknown to them, and
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   section 4.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 4.
 """
 
 from itertools import pairwise
@@ -40,7 +40,15 @@ class TimeStepSurrogate(KeptNetwork):
         Of the two hidden layers.
     random_seed : int
         Decides the initial weights.
+
+    Raises
+    ------
+    InputError
+        If the width is no whole number from 1 to 1024.
     """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, width: int, random_seed: int) -> None:
         super().__init__(width=width, random_seed=random_seed)
@@ -56,7 +64,16 @@ class TimeStepSurrogate(KeptNetwork):
         self.register_buffer("spread", torch.ones(len(OUTPUTS)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scaled series (n, 60, 6) at inputs x (n, 8)."""
+        """Scaled series at inputs.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, 8)
+
+        Returns
+        -------
+        Tensor, shape (n, 60, 6)
+        """
         hidden = (2 * x - 1).expand(TIME_STEPS, -1, -1)
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), 1):
             hidden = torch.baddbmm(bias, hidden, weight)
@@ -65,11 +82,40 @@ class TimeStepSurrogate(KeptNetwork):
         return hidden.transpose(0, 1)
 
     def loss(self, x: Tensor, scaled: Tensor) -> Tensor:
-        """Mean squared error (n,) of scaled series (n, 60, 6)."""
-        return (self(x) - scaled).square().mean(dim=(1, 2))
+        """Mean squared error, as training needs it.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, 8)
+        scaled : Tensor, shape (n, 60, 6)
+
+        Returns
+        -------
+        Tensor, shape (n,)
+        """
+        squared: Tensor = (self(x) - scaled).square().mean(dim=(1, 2))
+        return squared
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "TimeStepSurrogate":
-        """Train on simulated hours, with x and y by sample as `run_campaign` returns them."""
+        """Train on simulated hours.
+
+        Parameters
+        ----------
+        runs : Dataset
+            x and y by sample, as `run_campaign` returns them.
+        training : Training
+        trainer : Trainer, optional
+
+        Returns
+        -------
+        TimeStepSurrogate
+            This one.
+
+        Raises
+        ------
+        TrainingError
+            If the loss is no longer a finite number.
+        """
         x, y = (torch.tensor(runs[name].values, dtype=torch.float32) for name in ("x", "y"))
         self.cpu()
         self.mean.copy_(y.mean(dim=(0, 1)))
@@ -79,7 +125,21 @@ class TimeStepSurrogate(KeptNetwork):
 
     @torch.no_grad()
     def predict(self, x: ArrayLike) -> Array:
-        """Series (n, 60, 6) at inputs x (n, 8)."""
+        """Series at inputs.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, 8)
+
+        Returns
+        -------
+        ndarray, shape (n, 60, 6)
+
+        Raises
+        ------
+        InputError
+            If x has another shape.
+        """
         x = np.asarray(x, np.float64)
         if x.ndim != 2 or x.shape[1] != len(INPUTS):
             raise InputError(f"x has shape {x.shape}; needed is (n, {len(INPUTS)}).")
@@ -88,7 +148,25 @@ class TimeStepSurrogate(KeptNetwork):
 
 
 def train_surrogate(runs: xr.Dataset, width: int, training: Training, trainer: Trainer | None = None) -> Weights:
-    """Weights of a surrogate trained on simulated hours, for `TimeStepSurrogate.from_weights`."""
+    """Weights of a surrogate that is trained on simulated hours, for `TimeStepSurrogate.from_weights`.
+
+    Parameters
+    ----------
+    runs : Dataset
+        x and y by sample, as `run_campaign` returns them.
+    width : int
+    training : Training
+    trainer : Trainer, optional
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer a finite number.
+    """
     return TimeStepSurrogate(width, training.random_seed).fit(runs, training, trainer).to_weights()
 
 
@@ -105,6 +183,11 @@ def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.D
     -------
     Dataset
         By output: 'r_squared', over all hours and steps; its 'ceiling', the share of variance that is not the seed's.
+
+    Raises
+    ------
+    InputError
+        If the two were simulated at other inputs.
     """
     if not np.array_equal(runs.x, repeated.x):
         raise InputError("runs and repeated have other inputs x; needed are the same, with other seeds.")

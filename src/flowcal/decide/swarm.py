@@ -2,10 +2,11 @@
 
 References
 ----------
-.. [1] J. Kennedy and R. Eberhart, "Particle swarm optimization", ICNN 1995.
-.. [2] L. J. V. Miranda, "PySwarms: a research toolkit for Particle Swarm Optimization in Python", JOSS 3(21), 2018.
+.. [1] J. Kennedy and R. Eberhart, "Particle swarm optimization", ICNN 1995, doi:10.1109/ICNN.1995.488968.
+.. [2] L. J. V. Miranda, "PySwarms: a research toolkit for Particle Swarm Optimization in Python", JOSS 3(21), 2018,
+   doi:10.21105/joss.00433.
 .. [3] M. Clerc and J. Kennedy, "The particle swarm: explosion, stability, and convergence in a multidimensional complex
-   space", IEEE Transactions on Evolutionary Computation 6(1), 2002 (the coefficients).
+   space", IEEE Transactions on Evolutionary Computation 6(1), 2002, doi:10.1109/4235.985692 (the coefficients).
 """
 
 import os
@@ -48,7 +49,7 @@ class Swarm:
 
 
 def fly(cost: Callable[[Array], Array], particles: int, iterations: int, random_seed: int) -> Swarm:
-    """Minimise a cost over the cube of X_c with a swarm [1]_ [2]_.
+    """Minimise a cost over the cube of X_c with a swarm [1]_ [2]_, its coefficients as in [3]_.
 
     Parameters
     ----------
@@ -56,6 +57,16 @@ def fly(cost: Callable[[Array], Array], particles: int, iterations: int, random_
         From control points (n, 3) to costs (n,).
     particles, iterations : int
     random_seed : int
+
+    Returns
+    -------
+    Swarm
+
+    Examples
+    --------
+    >>> swarm = fly(lambda x_c: np.square(x_c - 0.4).sum(axis=1), particles=20, iterations=40, random_seed=1)
+    >>> swarm.x_c.round(2).tolist()
+    [0.4, 0.4, 0.4]
     """
     low, high = (np.full(len(CONTROL), bound) for bound in BOUNDS)
     with _own_generator(random_seed):

@@ -2,9 +2,10 @@
 
 References
 ----------
-.. [1] A. B. Owen, "Monte Carlo theory, methods and examples", 2013, section 8.9 (control variates).
+.. [1] A. B. Owen, "Monte Carlo theory, methods and examples", 2013, https://artowen.su.domains/mc, section 8.9 (control
+   variates).
 .. [2] T. M. Ragonneau, "Model-Based Derivative-Free Optimization Methods and Software", PhD thesis, Hong Kong
-   Polytechnic University, 2022 (COBYQA).
+   Polytechnic University, 2022, arXiv:2210.12018 (COBYQA).
 """
 
 from collections.abc import Sequence
@@ -59,6 +60,18 @@ def verified_performance(
     hours : int
     random_seed : int
     runner : Runner, optional
+
+    Returns
+    -------
+    j : float
+        [MW].
+    standard_error : float
+        [MW].
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two hours.
     """
     if hours < 2:
         raise InputError(f"hours is {hours}; needed is a whole number from 2 up.")
@@ -79,6 +92,16 @@ def compare_performance(
     runner: Runner | None = None,
 ) -> xr.Dataset:
     """J [MW] of several designs at one X_e, in hours with the same X_a and seeds.
+
+    Parameters
+    ----------
+    f_a : AleatoryDistribution
+    simulator : Simulator
+    x_e : sequence of float, shape (3,)
+    designs : sequence of control points
+    hours : int
+    random_seed : int
+    runner : Runner, optional
 
     Returns
     -------
@@ -111,7 +134,7 @@ def polish_design(
     level: float | None = None,
     runner: Runner | None = None,
 ) -> Array:
-    """The control point (3,) with the largest J about a design, climbed on the simulator itself [2]_.
+    """The control point with the largest J about a design, climbed on the simulator itself [2]_.
 
     No emulator has a part in it, so it tells what the search has left unfound. Every control point is tried in the
     same hours, which serve for nothing else: what it gains has to be seen in fresh ones.
@@ -126,6 +149,10 @@ def polish_design(
     level : float, optional
         The smallest failure level that is allowed.
     runner : Runner, optional
+
+    Returns
+    -------
+    ndarray, shape (3,)
     """
     rng = np.random.default_rng([random_seed, 14])
     x, seeds = _hours_at(f_a, x_e, x_c, hours, rng)
@@ -134,14 +161,15 @@ def polish_design(
         x[:, -len(CONTROL) :] = np.clip(point, *BOUNDS)
         return -float(total_power(run_campaign(simulator, x, seeds, runner)).mean())
 
-    def margin(point: Array) -> float:
-        return failure_levels(simulator, [x_e], [np.clip(point, *BOUNDS)], runner=runner).min() - level
+    def lowest(point: Array) -> float:
+        return float(failure_levels(simulator, [x_e], [np.clip(point, *BOUNDS)], runner=runner).min())
 
-    constraints = () if level is None else NonlinearConstraint(margin, 0, np.inf)
+    constraints = () if level is None else NonlinearConstraint(lowest, level, np.inf)
     options = {"initial_tr_radius": CLIMB, "final_tr_radius": CLIMB / 100, "maxfev": MOST_STEPS}
     cube = Bounds(*np.transpose([BOUNDS] * len(CONTROL)))
     result = minimize(loss, x_c, method="COBYQA", bounds=cube, constraints=constraints, options=options)
-    return np.clip(result.x, *BOUNDS)
+    best: Array = np.clip(result.x, *BOUNDS)
+    return best
 
 
 def _hours_at(

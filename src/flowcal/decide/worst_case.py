@@ -3,7 +3,7 @@
 References
 ----------
 .. [1] T. M. Ragonneau, "Model-Based Derivative-Free Optimization Methods and Software", PhD thesis, Hong Kong
-   Polytechnic University, 2022 (COBYQA, as `scipy.optimize.minimize` has it).
+   Polytechnic University, 2022, arXiv:2210.12018 (COBYQA, as `scipy.optimize.minimize` has it).
 """
 
 from collections.abc import Callable
@@ -38,6 +38,11 @@ class Search:
         Best of them, for each quantity, from which it is then climbed.
     tolerance : float
         Radius of the trust region at which a climb ends, as a share of the width of E's turned box.
+
+    Raises
+    ------
+    InputError
+        If a number is no whole number from 1 up, or the tolerance is out of its range.
     """
 
     screened: int = 56
@@ -77,7 +82,7 @@ class WorstCase:
 
 
 def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rng: np.random.Generator) -> WorstCase:
-    """Maximise several quantities over E.
+    """Maximise several quantities over E, by climbs [1]_ from the best of many points.
 
     The quantities are computed together, so every point tried for one counts for all. They have to be a fixed function
     of X_e: from simulations, use common random numbers.
@@ -89,14 +94,26 @@ def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rn
     e : EpistemicSet
     search : Search
     rng : Generator
+
+    Returns
+    -------
+    WorstCase
+
+    Examples
+    --------
+    >>> from flowcal.infer.uncertainty import EpistemicBox
+    >>> box = EpistemicBox([0.26, 0.5, 0.0], [0.41, 0.6, 0.5])
+    >>> worst = find_worst_cases(lambda x_e: np.array([x_e.sum()]), box, Search(), np.random.default_rng(1))
+    >>> worst.x_e.round(2).tolist()
+    [[0.41, 0.6, 0.5]]
     """
     known = _Known(quantities)
     for x_e in _screened_points(e, search.screened, rng):
         known.at(x_e)
     screen = np.array(known.values)
     gap, converged = np.zeros(screen.shape[1]), True
-    for quantity in np.flatnonzero(np.ptp(screen, axis=0)):  # what is the same everywhere needs no climb
-        starts = np.argsort(-screen[:, quantity])[: search.starts]
+    for quantity in np.flatnonzero(np.ptp(screen, axis=0)).tolist():  # what is the same everywhere needs no climb
+        starts = np.argsort(-screen[:, quantity])[: search.starts].tolist()
         climbs = [_climb(known, screen, quantity, start, e, search.tolerance) for start in starts]
         gap[quantity] = np.ptp([reached for reached, _ in climbs])
         converged &= all(success for _, success in climbs)
@@ -128,7 +145,7 @@ def _climb(
 
     def loss(u: NDArray[np.float64]) -> float:
         x_e = _pull_back(e, inside, box.to_x_e(np.clip(u, 0, 1)))
-        return -known.at(x_e)[quantity] / unit
+        return -float(known.at(x_e)[quantity] / unit)
 
     options = {"initial_tr_radius": FIRST_RADIUS, "final_tr_radius": tolerance, "maxfev": MOST_STEPS}
     first, cube = box.to_u(inside[None])[0], Bounds(np.zeros(3), np.ones(3))

@@ -40,7 +40,23 @@ class AleatoryEstimator:
 
     @classmethod
     def from_weights(cls, weights: Weights, device: str = "auto") -> "AleatoryEstimator":
-        """The estimator that `train_estimator` made."""
+        """The estimator that `train_estimator` made.
+
+        Parameters
+        ----------
+        weights : Weights
+        device : str
+            'cpu', 'cuda' or 'auto'.
+
+        Returns
+        -------
+        AleatoryEstimator
+
+        Raises
+        ------
+        WeightsError
+            If the weights belong to something else.
+        """
         return cls(FeaturePosterior.from_weights(weights, device))
 
     def sample(self, n: int, hours: xr.Dataset, x_e: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -58,21 +74,69 @@ class AleatoryEstimator:
         Returns
         -------
         ndarray, shape (n, hours, 2)
+
+        Raises
+        ------
+        InputError
+            If x_e has another shape.
         """
         return self.posterior.sample(n, _features(hours, x_e), rng)
 
     def spread_evenly(self, n: int, hours: xr.Dataset, x_e: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
-        """The same, from quasi-random numbers that all hours share, which makes means over the draws more precise."""
+        """The same, from quasi-random numbers that all hours share, which makes means over the draws more precise.
+
+        Parameters
+        ----------
+        n : int
+        hours : Dataset
+            y and x_c by sample, or runs with x.
+        x_e : array_like, shape (3,) or (hours, 3)
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, hours, 2)
+
+        Raises
+        ------
+        InputError
+            If x_e has another shape.
+        """
         normal = qmc.MultivariateNormalQMC(np.zeros(len(ALEATORY)), rng=rng).random(n)
         return self.posterior.from_normal(normal[:, None], _features(hours, x_e))
 
     def log_prob(self, x_a: ArrayLike, hours: xr.Dataset, x_e: ArrayLike) -> NDArray[np.float64]:
-        """Log density of x_a (..., hours, 2) given each hour and x_e, shape (..., hours)."""
+        """Log density of X_a given each hour and X_e; minus infinity outside [0, 1].
+
+        Parameters
+        ----------
+        x_a : array_like, shape (..., hours, 2)
+        hours : Dataset
+            y and x_c by sample, or runs with x.
+        x_e : array_like, shape (3,) or (hours, 3)
+
+        Returns
+        -------
+        ndarray, shape (..., hours)
+
+        Raises
+        ------
+        InputError
+            If x_a or x_e has another shape.
+        """
         return self.posterior.log_prob(x_a, _features(hours, x_e))
 
 
 def estimator_runs(simulator: Simulator, size: int, random_seed: int, runner: Runner | None = None) -> xr.Dataset:
     """Statistics of simulated hours with every input uniform and every seed another.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    size : int
+        Number of runs.
+    random_seed : int
+    runner : Runner, optional
 
     Returns
     -------
@@ -92,7 +156,26 @@ def estimator_runs(simulator: Simulator, size: int, random_seed: int, runner: Ru
 def train_estimator(
     simulator: Simulator, size: int, training: Training, runner: Runner | None = None, trainer: Trainer | None = None
 ) -> Weights:
-    """Weights of an estimator trained on `size` simulations, for `AleatoryEstimator.from_weights`."""
+    """Weights of an estimator that is trained on simulations, for `AleatoryEstimator.from_weights`.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    size : int
+        Number of simulations.
+    training : Training
+    runner : Runner, optional
+    trainer : Trainer, optional
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer a finite number.
+    """
     runs = estimator_runs(simulator, size, training.random_seed, runner)
     features = np.hstack([runs.statistics.values, runs.x.sel(input=list(FIXED)).values])
     posterior = FeaturePosterior(Layout(len(ALEATORY), features.shape[1], width=128), training.random_seed)
@@ -100,7 +183,22 @@ def train_estimator(
 
 
 def calibrate_estimator(estimator: AleatoryEstimator, runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
-    """Where the true X_a of simulations lies within its posterior; arguments and result are those of `calibrate`."""
+    """Where the true X_a of simulations lies within its posterior.
+
+    Parameters
+    ----------
+    estimator : AleatoryEstimator
+    runs : Dataset
+        Simulated hours that were not trained on, with their true inputs x.
+    draws : int
+        Posterior draws for each hour.
+    random_seed : int
+
+    Returns
+    -------
+    Dataset
+        As `flowcal.infer.diagnostics.calibrate` has it.
+    """
     rng = np.random.default_rng(random_seed)
     x_e = runs.x.sel(input=list(EPISTEMIC)).values
     drawn = estimator.sample(draws, runs, x_e, rng)

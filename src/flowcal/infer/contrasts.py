@@ -35,6 +35,12 @@ def load_contrasts(y: NDArray[np.float64]) -> NDArray[np.float64]:
     -------
     ndarray, shape (..., 2)
         NaN where no minute has both loads above 0.
+
+    Examples
+    --------
+    >>> y = np.ones((100, 60, 6)) * [1, 1, 1, 4, 8, 2]
+    >>> load_contrasts(y).round(2)
+    array([ 0.69, -0.69])
     """
     loads = y[..., _LOADS]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -59,12 +65,31 @@ def response_lags(y: NDArray[np.float64]) -> NDArray[np.float64]:
     -------
     ndarray, shape (3,)
         A value in [0, 0.99] for each power.
+
+    Raises
+    ------
+    InputError
+        If hardly any minutes have a power between none and the rated one.
     """
     return np.array([_lag(y[..., power], y[..., _LOADS[0]]) for power in _POWERS])
 
 
 def responses(y: NDArray[np.float64], lags: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Logarithm of the first load (..., hours, 59), and what each power strives for then (..., hours, 59, 3) [MW]."""
+    """What each power strives for against the first load, minute by minute.
+
+    Parameters
+    ----------
+    y : ndarray, shape (..., hours, 60, 6)
+    lags : ndarray, shape (3,)
+        See `response_lags`.
+
+    Returns
+    -------
+    log_load : ndarray, shape (..., hours, 59)
+        Logarithm of the first load.
+    strives : ndarray, shape (..., hours, 59, 3)
+        What the powers strive for then [MW].
+    """
     powers = y[..., _POWERS]
     strives = (powers[..., 1:, :] - lags * powers[..., :-1, :]) / (1 - lags)
     with np.errstate(divide="ignore"):
@@ -125,5 +150,5 @@ def _lag(power: NDArray[np.float64], load: NDArray[np.float64]) -> float:
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Median over the last axis but one of what is not NaN; NaN without a warning where nothing is."""
-    empty = np.isnan(values).all(axis=-2, keepdims=True)
+    empty: NDArray[np.bool_] = np.all(np.isnan(values), axis=-2, keepdims=True)
     return np.where(empty[..., 0, :], np.nan, np.nanmedian(np.where(empty, 0.0, values), axis=-2))

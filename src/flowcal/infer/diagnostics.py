@@ -5,7 +5,8 @@ References
 .. [1] S. Talts, M. Betancourt, D. Simpson, A. Vehtari and A. Gelman, "Validating Bayesian Inference Algorithms with
    Simulation-Based Calibration", 2018, arXiv:1804.06788.
 .. [2] T. Säilynoja, P.-C. Bürkner and A. Vehtari, "Graphical test for discrete uniformity and its applications in
-   goodness-of-fit evaluation and multiple sample comparison", Statistics and Computing 32, 2022.
+   goodness-of-fit evaluation and multiple sample comparison", Statistics and Computing 32, 2022,
+   doi:10.1007/s11222-022-10090-6.
 .. [3] J. Hermans et al., "A Trust Crisis In Simulation-Based Inference? Your Posterior Approximations Can Be
    Unfaithful", TMLR 2022, arXiv:2110.06581.
 """
@@ -87,8 +88,26 @@ def rank_truth(
 
 
 def coverage(rank: ArrayLike, level: float) -> NDArray[np.float64]:
-    """Share of true values within their central credible interval, from ranks (n, ...), a value a column."""
-    return np.mean(np.abs(np.asarray(rank) - 0.5) <= level / 2, axis=0)
+    """Share of true values within their central credible interval.
+
+    Parameters
+    ----------
+    rank : array_like, shape (n, ...)
+        Ranks in [0, 1], a value a column.
+    level : float
+        Credibility of the interval.
+
+    Returns
+    -------
+    ndarray, shape (...)
+
+    Examples
+    --------
+    >>> coverage(np.linspace(0, 1, 1001), level=0.9).round(2)
+    np.float64(0.9)
+    """
+    share: NDArray[np.float64] = np.mean(np.abs(np.asarray(rank) - 0.5) <= level / 2, axis=0)
+    return share
 
 
 def uniform_band(
@@ -115,7 +134,8 @@ def uniform_band(
     counts = np.array([np.searchsorted(np.sort(rng.random(size)), at, side="right") for _ in range(trials)])
     lower, upper = binom.cdf(counts, size, at), binom.sf(counts - 1, size, at)
     widest = np.quantile(np.minimum(lower, upper).min(axis=1), 1 - level)  # the tail that so many trials never reach
-    return binom.ppf([[widest], [1 - widest]], size, at) / size
+    band: NDArray[np.float64] = binom.ppf([[widest], [1 - widest]], size, at) / size
+    return band
 
 
 def _spread(counts: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -2,11 +2,11 @@
 
 References
 ----------
-.. [1] H. Joe, "Dependence Modeling with Copulas", Chapman and Hall, 2014.
+.. [1] H. Joe, "Dependence Modeling with Copulas", Chapman and Hall, 2014, doi:10.1201/b17116.
 .. [2] T. Nagler and T. Vatter, "pyvinecopulib", doi:10.5281/zenodo.10435751.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -41,7 +41,7 @@ class Family:
     """
 
     distribution: stats.rv_continuous
-    arguments: Callable[[ArrayLike], tuple[float, ...]]
+    arguments: Callable[[Sequence[float]], tuple[float, ...]]
     from_moments: Callable[[float, float], tuple[float, float]]
 
 
@@ -72,7 +72,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "normal": Family(stats.norm, lambda p: (p[0], np.exp(p[1])), lambda mean, spread: (mean, np.log(spread))),
     }
 )
-"""Families of marginals, all truncated to [0, 1]."""
+"""Families of marginals, all truncated to [0, 1].
+
+:meta hide-value:
+"""
 
 COPULAS = ("independent", "Gaussian", "Frank", "Clayton", "Gumbel")
 """Copulas that are tried."""
@@ -82,7 +85,30 @@ LEANING = ("Clayton", "Gumbel")
 
 
 def make_copula(name: str, tau: float) -> pyvinecopulib.Bicop:
-    """The copula with a given Kendall's tau in (-1, 1) [1]_ [2]_."""
+    """The copula with a given Kendall's tau [1]_ [2]_.
+
+    Parameters
+    ----------
+    name : str
+        One of `COPULAS`.
+    tau : float
+        In (-1, 1).
+
+    Returns
+    -------
+    Bicop
+        Of pyvinecopulib.
+
+    Raises
+    ------
+    InputError
+        If there is no such copula, or tau leaves (-1, 1).
+
+    Examples
+    --------
+    >>> round(make_copula("Gumbel", 0.5).tau, 6)
+    0.5
+    """
     if name not in COPULAS or not -1 < tau < 1:
         raise InputError(
             f"the copula is {name!r} with tau {tau}; needed is one of {', '.join(COPULAS)}, tau in (-1, 1)."
@@ -98,31 +124,84 @@ def make_copula(name: str, tau: float) -> pyvinecopulib.Bicop:
 
 @dataclass(frozen=True)
 class Marginal:
-    """One input's distribution: a family, with its two numbers, truncated to [0, 1]."""
+    """One input's distribution: a family, with its two numbers, truncated to [0, 1].
+
+    Attributes
+    ----------
+    family : str
+        One of `FAMILIES`.
+    numbers : tuple of two float
+        As `Family.arguments` takes them.
+    """
 
     family: str
     numbers: tuple[float, float]
 
     def pdf(self, x: ArrayLike) -> Array:
-        """Density at x in [0, 1]."""
+        """Density at x in [0, 1].
+
+        Parameters
+        ----------
+        x : array_like
+            In [0, 1].
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
         return self._of("pdf", x) / self._mass
 
     def cdf(self, x: ArrayLike) -> Array:
-        """Probability below x in [0, 1]."""
+        """Probability below x in [0, 1].
+
+        Parameters
+        ----------
+        x : array_like
+            In [0, 1].
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
         return (self._of("cdf", x) - self._of("cdf", LOW)) / self._mass
 
     def sf(self, x: ArrayLike) -> Array:
-        """Probability above x in [0, 1], precise where it is small."""
+        """Probability above x in [0, 1], precise where it is small.
+
+        Parameters
+        ----------
+        x : array_like
+            In [0, 1].
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
         return (self._of("sf", x) - self._of("sf", HIGH)) / self._mass
 
     def ppf(self, share: ArrayLike) -> Array:
-        """Quantiles."""
+        """Quantiles.
+
+        Parameters
+        ----------
+        share : array_like
+            Probabilities in [0, 1].
+
+        Returns
+        -------
+        ndarray
+            Of the same shape, in [0, 1].
+        """
         return np.clip(self._of("ppf", self._of("cdf", LOW) + np.asarray(share) * self._mass), LOW, HIGH)
 
     def _of(self, method: str, values: ArrayLike) -> Array:
         """A method of the distribution before truncation."""
         family = FAMILIES[self.family]
-        return getattr(family.distribution, method)(values, *family.arguments(self.numbers))
+        found: Array = getattr(family.distribution, method)(values, *family.arguments(self.numbers))
+        return found
 
     @cached_property
     def _mass(self) -> float:
@@ -150,15 +229,35 @@ class Cluster:
     tau: float = 0.0
 
     def pdf(self, x_a: Array) -> Array:
-        """Density (n,) at x_a (n, 2) in the unit square."""
-        density = np.prod([part.pdf(x) for part, x in zip(self.marginals, x_a.T, strict=True)], axis=0)
+        """Density in the unit square.
+
+        Parameters
+        ----------
+        x_a : ndarray, shape (n, 2)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+        """
+        density: Array = np.prod([part.pdf(x) for part, x in zip(self.marginals, x_a.T, strict=True)], axis=0)
         if self.copula == "independent":
             return density
         shares = np.column_stack([part.cdf(x) for part, x in zip(self.marginals, x_a.T, strict=True)])
-        return density * make_copula(self.copula, self.tau).pdf(shares)
+        together: Array = make_copula(self.copula, self.tau).pdf(shares)
+        return density * together
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """N draws, shape (n, 2)."""
+        """Independent draws.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, 2)
+        """
         shares = rng.random((n, len(ALEATORY)))
         if self.copula != "independent" and n:
             shares[:, 1] = make_copula(self.copula, self.tau).hinv1(shares)
@@ -190,18 +289,42 @@ class FamilyDistribution:
     resolution: float = 0.0
 
     @property
-    def identity(self) -> dict[str, list]:
+    def identity(self) -> dict[str, list[dict[str, Any]]]:
         """What decides it: its clusters."""
         return self.to_dict()
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """N draws, shape (n, 2)."""
+        """Independent draws.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, 2)
+        """
         counts = rng.multinomial(n, [cluster.weight for cluster in self.clusters])
         parts = [cluster.sample(count, rng) for cluster, count in zip(self.clusters, counts, strict=True)]
         return rng.permutation(np.concatenate(parts))
 
     def log_prob(self, x_a: ArrayLike) -> Array:
-        """Log density (n,) at x_a (n, 2); minus infinity outside [0, 1]."""
+        """Log density; minus infinity outside [0, 1].
+
+        Parameters
+        ----------
+        x_a : array_like, shape (n, 2)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+
+        Raises
+        ------
+        InputError
+            If x_a has another shape.
+        """
         x_a = np.asarray(x_a, np.float64)
         if x_a.ndim != 2 or x_a.shape[1] != len(ALEATORY):
             raise InputError(f"x_a has shape {x_a.shape}; needed is (n, {len(ALEATORY)}).")
@@ -212,11 +335,29 @@ class FamilyDistribution:
             return np.log(density)
 
     def exceedance(self, number: int, x: ArrayLike) -> Array:
-        """Probability that input `number` (0 or 1) lies above x."""
-        return sum(cluster.weight * cluster.marginals[number].sf(x) for cluster in self.clusters)
+        """Probability that one input lies above a value.
 
-    def to_dict(self) -> dict[str, list]:
-        """As JSON values."""
+        Parameters
+        ----------
+        number : int
+            0 for X_a1, 1 for X_a2.
+        x : array_like
+            In [0, 1].
+
+        Returns
+        -------
+        ndarray
+            Of the shape of x.
+        """
+        return sum((cluster.weight * cluster.marginals[number].sf(x) for cluster in self.clusters), np.zeros(()))
+
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """As JSON values.
+
+        Returns
+        -------
+        dict of str to list
+        """
         return {
             "clusters": [
                 {
@@ -230,8 +371,22 @@ class FamilyDistribution:
         }
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, list]) -> "FamilyDistribution":
-        """The distribution that `to_dict` described, or an `InputError` if it described none."""
+    def from_dict(cls, kept: Mapping[str, list[dict[str, Any]]]) -> "FamilyDistribution":
+        """The distribution that `to_dict` described.
+
+        Parameters
+        ----------
+        kept : mapping of str to list
+
+        Returns
+        -------
+        FamilyDistribution
+
+        Raises
+        ------
+        InputError
+            If it described none.
+        """
         try:
             return cls(tuple(_cluster(row) for row in kept["clusters"]))._checked()
         except (KeyError, TypeError, ValueError, OverflowError) as error:

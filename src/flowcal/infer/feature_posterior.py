@@ -43,6 +43,11 @@ class Layout:
         Of the two hidden layers between features and condition, and of the condition.
     coupling_layers : int
     coupling : {'affine', 'spline'}
+
+    Raises
+    ------
+    InputError
+        If a size is no whole number from 1 to its most.
     """
 
     parameters: int
@@ -96,6 +101,9 @@ class FeaturePosterior(nn.Module):
     (500,)
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, layout: Layout, random_seed: int) -> None:
         super().__init__()
         self.layout, self.random_seed = layout, random_seed
@@ -117,7 +125,18 @@ class FeaturePosterior(nn.Module):
         return {"weights": digest([asdict(self.layout), self.to_weights().tensors])}
 
     def loss(self, theta: Tensor, features: Tensor) -> Tensor:
-        """Negative log density (n,) of theta (n, d) given scaled features (n, k)."""
+        """Negative log density, as training needs it.
+
+        Parameters
+        ----------
+        theta : Tensor, shape (n, d)
+        features : Tensor, shape (n, k)
+            Brought to a common scale.
+
+        Returns
+        -------
+        Tensor, shape (n,)
+        """
         return -self.flow.log_prob(theta, self.network(features))
 
     @_one_thread()
@@ -138,6 +157,13 @@ class FeaturePosterior(nn.Module):
         -------
         FeaturePosterior
             This one.
+
+        Raises
+        ------
+        InputError
+            If a shape does not fit, a feature is not finite, or a parameter leaves [0, 1].
+        TrainingError
+            If the loss is no longer a finite number.
         """
         features = self._checked(features)
         theta = np.asarray(theta, np.float64)
@@ -154,13 +180,47 @@ class FeaturePosterior(nn.Module):
         return self.eval()
 
     def sample(self, n: int, features: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
-        """N draws for each of m vectors of features (m, k): (n, m, d), all within [0, 1]."""
+        """Draws for each of several vectors of features, all within [0, 1].
+
+        Parameters
+        ----------
+        n : int
+        features : array_like, shape (m, k)
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, m, d)
+
+        Raises
+        ------
+        InputError
+            If the features have another shape or are not finite.
+        """
+        features = self._checked(features)
         return self.from_normal(rng.standard_normal((n, len(features), self.layout.parameters)), features)
 
     @_one_thread()
     @torch.no_grad()
     def from_normal(self, z: NDArray[np.float64], features: ArrayLike) -> NDArray[np.float64]:
-        """Draws that stand for given standard normal z (n, m, d), or (n, 1, d) for all features the same: (n, m, d)."""
+        """Draws that stand for given standard normal numbers.
+
+        Parameters
+        ----------
+        z : ndarray, shape (n, m, d) or (n, 1, d)
+            The latter for all features the same.
+        features : array_like, shape (m, k)
+
+        Returns
+        -------
+        ndarray, shape (n, m, d)
+
+        Raises
+        ------
+        InputError
+            If the features have another shape or are not finite.
+        """
+        features = self._checked(features)
         z = np.broadcast_to(z, (len(z), len(features), self.layout.parameters))
         draws = [
             self.flow.from_normal(torch.tensor(z[:, rows], dtype=torch.float32, device=condition.device), condition)
@@ -171,8 +231,23 @@ class FeaturePosterior(nn.Module):
     @_one_thread()
     @torch.no_grad()
     def log_prob(self, theta: ArrayLike, features: ArrayLike) -> NDArray[np.float64]:
-        """Log density of theta (..., m, d) given features (m, k), shape (..., m); minus infinity outside the cube."""
-        theta = np.asarray(theta, np.float64)
+        """Log density of parameters given features; minus infinity outside the cube.
+
+        Parameters
+        ----------
+        theta : array_like, shape (..., m, d)
+        features : array_like, shape (m, k)
+
+        Returns
+        -------
+        ndarray, shape (..., m)
+
+        Raises
+        ------
+        InputError
+            If a shape does not fit, or a feature is not finite.
+        """
+        theta, features = np.asarray(theta, np.float64), self._checked(features)
         if theta.shape[-2:] != (len(features), self.layout.parameters):
             raise InputError(
                 f"theta has shape {theta.shape}; needed is (..., {len(features)}, {self.layout.parameters})."
@@ -186,7 +261,12 @@ class FeaturePosterior(nn.Module):
         return np.concatenate([part.cpu().numpy() for part in densities], axis=-1).astype(np.float64)
 
     def to_weights(self) -> Weights:
-        """Everything it consists of, as weights with a header."""
+        """Everything it consists of, as weights with a header.
+
+        Returns
+        -------
+        Weights
+        """
         header = {
             "kind": type(self).__name__,
             "layout": asdict(self.layout),
@@ -197,15 +277,30 @@ class FeaturePosterior(nn.Module):
 
     @classmethod
     def from_weights(cls, weights: Weights, device: str = "auto") -> "FeaturePosterior":
-        """The posterior that `to_weights` described, or a `WeightsError` if they belong to something else."""
+        """The posterior that `to_weights` described.
+
+        Parameters
+        ----------
+        weights : Weights
+        device : str
+            'cpu', 'cuda' or 'auto'.
+
+        Returns
+        -------
+        FeaturePosterior
+
+        Raises
+        ------
+        WeightsError
+            If they belong to something else, or do not fit their header.
+        """
         header = weights.header
         if header.get("kind") != cls.__name__:
             raise WeightsError(f"the weights are of kind {header.get('kind')!r}; needed is {cls.__name__!r}.")
         return rebuilt(lambda: cls(Layout(**header["layout"]), header["random_seed"]), weights, device)
 
-    def _conditions(self, features: ArrayLike, draws: int) -> Iterator[tuple[slice, Tensor]]:
+    def _conditions(self, features: NDArray[np.float64], draws: int) -> Iterator[tuple[slice, Tensor]]:
         """Conditions of the flow, block by block, with the rows of features that they belong to."""
-        features = self._checked(features)
         self.eval()
         step = max(1, BLOCK // max(draws, 1))
         for start in range(0, len(features), step):

@@ -9,13 +9,13 @@ References
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import zuko
 from torch import Tensor, nn
-from torch.distributions import Normal, Transform
+from torch.distributions import Normal
 from torch.distributions.transforms import CumulativeDistributionTransform
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
@@ -25,6 +25,7 @@ from flowcal.errors import InputError
 __all__ = ["BoundedFlow", "Coupling"]
 
 Coupling = Literal["affine", "spline"]
+"""What a coupling layer does to each value."""
 
 BINS = 8
 COUPLINGS = {
@@ -61,6 +62,11 @@ class BoundedFlow(nn.Module):
     rng : Generator
         Draws the splits.
 
+    Raises
+    ------
+    InputError
+        If there are fewer than two parameters, or no such coupling.
+
     Examples
     --------
     >>> flow = BoundedFlow(2, condition=4, layers=6, coupling="affine", hidden=(64, 64), rng=np.random.default_rng(1))
@@ -93,7 +99,17 @@ class BoundedFlow(nn.Module):
         self.couplings = zuko.lazy.LazyComposedTransform(*couplings)
 
     def log_prob(self, theta: Tensor, condition: Tensor) -> Tensor:
-        """Log density (n,) of theta (n, d); minus infinity outside the cube, and never NaN inside."""
+        """Log density; minus infinity outside the cube, and never NaN inside.
+
+        Parameters
+        ----------
+        theta : Tensor, shape (..., n, d)
+        condition : Tensor, shape (n, k)
+
+        Returns
+        -------
+        Tensor, shape (..., n)
+        """
         inside = ((theta >= 0) & (theta <= 1)).all(dim=-1)
         opened, log_slope = self._opening.call_and_ladj(theta.clamp(EDGE, 1 - EDGE))
         z, log_volume = self.couplings(condition).call_and_ladj(opened)
@@ -101,12 +117,24 @@ class BoundedFlow(nn.Module):
         return torch.where(inside, density, -torch.inf)
 
     def from_normal(self, z: Tensor, condition: Tensor) -> Tensor:
-        """Samples theta (..., n, d) that stand for standard normal z of the same shape, condition by condition."""
-        return self._opening.inv(self.couplings(condition).inv(z))
+        """Samples that stand for standard normal numbers, condition by condition.
+
+        Parameters
+        ----------
+        z : Tensor, shape (..., n, d)
+        condition : Tensor, shape (n, k)
+
+        Returns
+        -------
+        Tensor, shape (..., n, d)
+            Within [0, 1].
+        """
+        theta: Tensor = self._opening.inv(self.couplings(condition).inv(z))
+        return theta
 
     @property
-    def _opening(self) -> Transform:
-        """From the cube to R^d, value by value."""
+    def _opening(self) -> Any:
+        """From the cube to R^d, value by value: a transform of PyTorch's with what zuko adds to these."""
         return CumulativeDistributionTransform(Normal(0, 1)).inv
 
 

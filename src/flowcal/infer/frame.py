@@ -1,5 +1,7 @@
 """Boxes in the space of X_e that are turned along the directions in which points spread."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,6 +23,11 @@ class Frame:
         Where u is 0.
     edges : array_like, shape (3, 3)
         A row for every edge from that corner. An edge may have no length.
+
+    Raises
+    ------
+    InputError
+        If the shapes are others, or a number is not finite.
     """
 
     def __init__(self, corner: ArrayLike, edges: ArrayLike) -> None:
@@ -28,16 +35,32 @@ class Frame:
         size = len(EPISTEMIC)
         shapes = self.corner.shape, self.edges.shape
         if shapes != ((size,), (size, size)) or not np.isfinite([*self.corner, *self.edges.ravel()]).all():
-            raise InputError(f"corner is {corner}, edges are {edges}; needed are {size} and {size} by {size} numbers.")
+            raise InputError(
+                f"corner is {corner!r}, edges are {edges!r}; needed are {size} and {size} by {size} numbers."
+            )
 
     @classmethod
     def whole(cls) -> "Frame":
-        """The whole cube of X_e."""
+        """The whole cube of X_e.
+
+        Returns
+        -------
+        Frame
+        """
         return cls(np.zeros(len(EPISTEMIC)), np.eye(len(EPISTEMIC)))
 
     @classmethod
     def around(cls, points: NDArray[np.float64]) -> "Frame":
-        """The frame along the principal axes of points (n, 3) that holds them all, with some room to spare."""
+        """The frame along the principal axes of points that holds them all, with some room to spare.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3)
+
+        Returns
+        -------
+        Frame
+        """
         _, _, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
         along = points @ axes.T
         low, high = along.min(axis=0), along.max(axis=0)
@@ -50,22 +73,64 @@ class Frame:
         return float(abs(np.linalg.det(self.edges)))
 
     def to_x_e(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """X_e (n, 3) at u (n, 3)."""
+        """From places in the frame to X_e.
+
+        Parameters
+        ----------
+        u : ndarray, shape (n, 3)
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+        """
         return self.corner + u @ self.edges
 
     def to_u(self, x_e: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Place in the frame, u (n, 3), of X_e (n, 3); 0 along edges without length."""
-        return np.linalg.lstsq(self.edges.T, (x_e - self.corner).T)[0].T
+        """From X_e to places in the frame; 0 along edges without length.
+
+        Parameters
+        ----------
+        x_e : ndarray, shape (n, 3)
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+        """
+        u: NDArray[Any] = np.linalg.lstsq(self.edges.T, (x_e - self.corner).T)[0]
+        return u.T
 
     def ends(self, x_e: NDArray[np.float64], edge: float) -> bool:
-        """Whether some of x_e (n, 3) lie closer to a face than `edge`, as a share of the width, within the cube."""
+        """Whether some points lie closer to a face than they should, within the cube.
+
+        Parameters
+        ----------
+        x_e : ndarray, shape (n, 3)
+        edge : float
+            What is too close, as a share of the width.
+
+        Returns
+        -------
+        bool
+        """
         u = self.to_u(x_e)
         outward = np.where(u < edge, -edge, np.where(u > 1 - edge, edge, 0.0))
         beyond = (x_e[:, None] + outward[:, :, None] * self.edges).reshape(-1, len(EPISTEMIC))
         return bool((in_cube(beyond) & (outward.ravel() != 0)).any())
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """N points drawn uniformly from what of the frame lies in the unit cube: u and X_e, each (n, 3)."""
+        """Points drawn uniformly from what of the frame lies in the unit cube.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        u : ndarray, shape (n, 3)
+            Places in the frame.
+        x_e : ndarray, shape (n, 3)
+        """
         kept: list[NDArray[np.float64]] = []
         while sum(map(len, kept)) < n:
             u = rng.random((2 * n, len(EPISTEMIC)))
@@ -75,6 +140,16 @@ class Frame:
 
 
 def in_cube(x_e: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each of x_e (n, 3) lies in the unit cube, shape (n,)."""
+    """Whether points lie in the unit cube.
+
+    Parameters
+    ----------
+    x_e : ndarray, shape (n, 3)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
     low, high = BOUNDS
-    return ((x_e >= low) & (x_e <= high)).all(axis=1)
+    inside: NDArray[np.bool_] = np.all((x_e >= low) & (x_e <= high), axis=1)
+    return inside

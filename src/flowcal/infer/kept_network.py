@@ -40,13 +40,35 @@ class KeptNetwork(nn.Module):
         return {"weights": digest([self.built_with, self.to_weights().tensors])}
 
     def to_weights(self) -> Weights:
-        """Everything it consists of, as weights with a header."""
+        """Everything it consists of, as weights with a header.
+
+        Returns
+        -------
+        Weights
+        """
         header = {"kind": type(self).__name__, "built_with": self.built_with, "history": asdict(self.history)}
         return Weights(header, {name: value.cpu().numpy() for name, value in self.state_dict().items()})
 
     @classmethod
     def from_weights(cls, weights: Weights, device: str = "auto") -> Self:
-        """The network that `to_weights` described, ready for use, or a `WeightsError` if they belong to another."""
+        """The network that `to_weights` described, ready for use.
+
+        Parameters
+        ----------
+        weights : Weights
+        device : str
+            'cpu', 'cuda' or 'auto'.
+
+        Returns
+        -------
+        KeptNetwork
+            Of the class that is asked.
+
+        Raises
+        ------
+        WeightsError
+            If they belong to another network, or do not fit their header.
+        """
         header = weights.header
         if header.get("kind") != cls.__name__:
             raise WeightsError(f"the weights are of kind {header.get('kind')!r}; needed is {cls.__name__!r}.")
@@ -62,6 +84,11 @@ def rebuilt(build: Callable[[], Network], weights: Weights, device: str) -> Netw
         Makes the network that the header describes; may fail in any way that a wrong header leads it to.
     weights : Weights
     device : str
+
+    Returns
+    -------
+    Module
+        What `build` made.
 
     Raises
     ------
@@ -80,7 +107,7 @@ def rebuilt(build: Callable[[], Network], weights: Weights, device: str) -> Netw
                 raise ValueError(f"{name} picks {value.sum()} values; needed are {masks[name]}")
             if not torch.isfinite(value).all():
                 raise ValueError(f"some of {name} are not finite")
-        network.history = History(**weights.header["history"])
+        network.history = History(**weights.header["history"])  # type: ignore[assignment]  # all of ours have one
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise WeightsError(f"the weights do not fit their header: {error}") from error
     return network.to(Trainer(device).resolve()).eval()

@@ -2,8 +2,9 @@
 
 References
 ----------
-.. [1] B. W. Silverman, "Density Estimation for Statistics and Data Analysis", 1986, section 2.10 (reflection).
-.. [2] D. W. Scott, "Multivariate Density Estimation", 1992, section 6.3 (bandwidth).
+.. [1] B. W. Silverman, "Density Estimation for Statistics and Data Analysis", 1986, doi:10.1201/9781315140919, section
+   2.10 (reflection).
+.. [2] D. W. Scott, "Multivariate Density Estimation", 1992, doi:10.1002/9780470316849, section 6.3 (bandwidth).
 """
 
 import numpy as np
@@ -32,6 +33,11 @@ class BoundedKernelDensity:
     bandwidth : ndarray, shape (d,)
         Standard deviations of the kernels, by Scott's rule [2]_.
 
+    Raises
+    ------
+    InputError
+        If there are fewer than two draws, or one leaves [0, 1].
+
     Examples
     --------
     >>> density = BoundedKernelDensity(np.random.default_rng(1).random((1000, 2)))
@@ -48,12 +54,36 @@ class BoundedKernelDensity:
         self.bandwidth = np.maximum(scott * draws.std(axis=0, ddof=1), SMALLEST_BANDWIDTH)
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """N draws (n, d): a kernel at random, a Gaussian step from its centre, reflected into [0, 1]."""
+        """Draws: a kernel at random, a Gaussian step from its centre, reflected into [0, 1].
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, d)
+        """
         centres = self.draws[rng.integers(len(self.draws), size=n)]
         return _reflect(centres + self.bandwidth * rng.standard_normal(centres.shape))
 
     def log_prob(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Log density (m,) at x (m, d); minus infinity outside [0, 1]."""
+        """Log density; minus infinity outside [0, 1].
+
+        Parameters
+        ----------
+        x : array_like, shape (m, d)
+
+        Returns
+        -------
+        ndarray, shape (m,)
+
+        Raises
+        ------
+        InputError
+            If x has another shape.
+        """
         x = np.asarray(x, np.float64)
         if x.ndim != 2 or x.shape[1] != self.draws.shape[1]:
             raise InputError(f"x has shape {x.shape}; needed is (m, {self.draws.shape[1]}).")
@@ -63,7 +93,17 @@ class BoundedKernelDensity:
             return np.where(_inside(x).all(axis=1), np.log(density), -np.inf)
 
     def marginal(self, column: int, x: ArrayLike) -> NDArray[np.float64]:
-        """Density (m,) of one of its dimensions at x (m,), by the same kernels."""
+        """Density of one of its dimensions, by the same kernels.
+
+        Parameters
+        ----------
+        column : int
+        x : array_like, shape (m,)
+
+        Returns
+        -------
+        ndarray, shape (m,)
+        """
         marginal = BoundedKernelDensity(self.draws[:, [column]])
         marginal.bandwidth = self.bandwidth[[column]]
         return np.exp(marginal.log_prob(np.asarray(x, np.float64)[:, None]))
@@ -74,7 +114,8 @@ class BoundedKernelDensity:
             images = (centres, -centres, 2 - centres, centres - 2, centres + 2)  # more are out of a kernel's reach
             product *= sum(np.exp(-0.5 * ((points[:, None] - image) / width) ** 2) for image in images)
             product /= width * np.sqrt(2 * np.pi)
-        return product.mean(axis=1)
+        density: NDArray[np.float64] = product.mean(axis=1)
+        return density
 
 
 def _inside(x: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -84,4 +125,5 @@ def _inside(x: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _reflect(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Values folded back at 0 and 1 as often as it takes."""
-    return 1 - np.abs(1 - np.mod(x, 2))
+    folded: NDArray[np.float64] = 1 - np.abs(1 - np.mod(x, 2))
+    return folded

@@ -35,6 +35,11 @@ class EpistemicLevelSet:
         What was observed.
     threshold : float
         Log density in the frame that a point of the set has at least.
+
+    Raises
+    ------
+    InputError
+        If the frame is flat or endless.
     """
 
     def __init__(self, posterior: FeaturePosterior, frame: Frame, features: ArrayLike, threshold: float) -> None:
@@ -49,7 +54,21 @@ class EpistemicLevelSet:
         return {"level_set": digest(self.to_weights({}).tensors)}
 
     def log_prob(self, x_e: ArrayLike) -> NDArray[np.float64]:
-        """Log density (n,) of the posterior at x_e (n, 3), per unit of the cube's volume; minus infinity outside."""
+        """Log density of the posterior, per unit of the cube's volume; minus infinity outside.
+
+        Parameters
+        ----------
+        x_e : array_like, shape (n, 3)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+
+        Raises
+        ------
+        InputError
+            If x_e has another shape.
+        """
         x_e = np.asarray(x_e, np.float64)
         if x_e.ndim != 2 or x_e.shape[1] != len(EPISTEMIC):
             raise InputError(f"x_e has shape {x_e.shape}; needed is (n, {len(EPISTEMIC)}).")
@@ -57,11 +76,41 @@ class EpistemicLevelSet:
         return np.where(in_cube(x_e), density, -np.inf)
 
     def contains(self, x_e: ArrayLike) -> NDArray[np.bool_]:
-        """Whether each of x_e (n, 3) lies in the set, shape (n,)."""
-        return self.log_prob(x_e) >= self.threshold - np.log(self.frame.volume)
+        """Whether points lie in the set.
+
+        Parameters
+        ----------
+        x_e : array_like, shape (n, 3)
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+
+        Raises
+        ------
+        InputError
+            If x_e has another shape.
+        """
+        inside: NDArray[np.bool_] = self.log_prob(x_e) >= self.threshold - np.log(self.frame.volume)
+        return inside
 
     def posterior_sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """N draws from the posterior within the set, shape (n, 3)."""
+        """Draws from the posterior within the set.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+
+        Raises
+        ------
+        EmptySet
+            If hardly any draw of the posterior lies in the set.
+        """
         kept: list[NDArray[np.float64]] = []
         while sum(map(len, kept)) < n:
             u = self.posterior.sample(2 * n, self.features, rng)[:, 0]
@@ -72,7 +121,22 @@ class EpistemicLevelSet:
         return self.frame.to_x_e(np.concatenate(kept)[:n])
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """N points drawn uniformly from the set, shape (n, 3)."""
+        """Points drawn uniformly from the set.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+
+        Raises
+        ------
+        EmptySet
+            If hardly any draw of the posterior lies in the set.
+        """
         kept: list[NDArray[np.float64]] = []
         while sum(map(len, kept)) < n:
             _, x_e = self.turned_box.sample(4 * n, rng)
@@ -92,7 +156,17 @@ class EpistemicLevelSet:
         return np.array([points.min(axis=0), points.max(axis=0)])
 
     def to_weights(self, history: Mapping[str, object]) -> Weights:
-        """Everything it consists of, with the history of how it was found."""
+        """Everything it consists of, with the history of how it was found.
+
+        Parameters
+        ----------
+        history : mapping of str to any
+            JSON values.
+
+        Returns
+        -------
+        Weights
+        """
         weights = self.posterior.to_weights()
         parts = {"corner": self.frame.corner, "edges": self.frame.edges, "features": self.features}
         header = {
@@ -105,7 +179,23 @@ class EpistemicLevelSet:
 
     @classmethod
     def from_weights(cls, weights: Weights, device: str = "auto") -> "EpistemicLevelSet":
-        """The set that `to_weights` described, or a `WeightsError` if they belong to something else."""
+        """The set that `to_weights` described.
+
+        Parameters
+        ----------
+        weights : Weights
+        device : str
+            'cpu', 'cuda' or 'auto'.
+
+        Returns
+        -------
+        EpistemicLevelSet
+
+        Raises
+        ------
+        WeightsError
+            If they belong to something else, or do not fit their header.
+        """
         header, tensors = weights.header, weights.tensors
         if header.get("kind") != cls.__name__:
             raise WeightsError(f"the weights are of kind {header.get('kind')!r}; needed is {cls.__name__!r}.")

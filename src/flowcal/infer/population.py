@@ -6,10 +6,11 @@ of X_a is judged by how likely it makes all hours, and named families are fitted
 
 References
 ----------
-.. [1] B. Efron, "Empirical Bayes deconvolution estimates", Biometrika 103(1), 2016.
+.. [1] B. Efron, "Empirical Bayes deconvolution estimates", Biometrika 103(1), 2016, doi:10.1093/biomet/asv068.
 .. [2] M. A. Newton, N. G. Polson and J. Xu, "Weighted Bayesian bootstrap for scalable posterior distributions",
    Canadian Journal of Statistics 49(2), 2021, arXiv:1803.04559.
-.. [3] K. P. Burnham and D. R. Anderson, "Multimodel inference", Sociological Methods & Research 33(2), 2004.
+.. [3] K. P. Burnham and D. R. Anderson, "Multimodel inference", Sociological Methods & Research 33(2), 2004,
+   doi:10.1177/0049124104268644.
 """
 
 from collections.abc import Iterator, Sequence
@@ -76,23 +77,41 @@ class Form:
         copula = [self.copula] * (self.clusters == 1 or self.copula != "independent")
         return ", ".join([" x ".join(self.families), *copula, *clusters])
 
-    def distribution(self, numbers: Sequence[float]) -> FamilyDistribution:
-        """The distribution at given numbers."""
+    def distribution(self, numbers: Sequence[float] | Array) -> FamilyDistribution:
+        """The distribution at given numbers.
+
+        Parameters
+        ----------
+        numbers : sequence of float or ndarray
+            As many as `size` says.
+
+        Returns
+        -------
+        FamilyDistribution
+        """
         split = 4 * self.clusters, 5 * self.clusters - 1
         parts = np.reshape(numbers[: split[0]], (self.clusters, 2, 2))
         weights = softmax([0.0, *numbers[split[0] : split[1]]])
-        joined = {} if self.copula == "independent" else {"tau": float(LARGEST_TAU * np.tanh(numbers[-1]))}
+        tau = 0.0 if self.copula == "independent" else float(LARGEST_TAU * np.tanh(numbers[-1]))
+        first, second = self.families
         return FamilyDistribution(
             tuple(
-                Cluster(
-                    float(weight), tuple(map(Marginal, self.families, map(tuple, part.tolist()))), self.copula, **joined
-                )
-                for weight, part in zip(weights, parts, strict=True)
+                Cluster(float(weight), (Marginal(first, (a, b)), Marginal(second, (c, d))), self.copula, tau)
+                for weight, ((a, b), (c, d)) in zip(weights, parts.tolist(), strict=True)
             )
         )
 
     def start(self, x_a: Array) -> Array:
-        """Numbers to start from, by the moments of X_a (n, 2) or of the groups it falls into."""
+        """Numbers to start from, by the moments of X_a or of the groups it falls into.
+
+        Parameters
+        ----------
+        x_a : ndarray, shape (n, 2)
+
+        Returns
+        -------
+        ndarray, shape (size,)
+        """
         group = kmeans2(x_a / x_a.std(axis=0), self.clusters, minit="++", seed=1)[1] if self.clusters > 1 else 0
         groups = [x_a[np.broadcast_to(group == number, len(x_a))] for number in range(self.clusters)]
         shares = np.log([max(len(part), 1) for part in groups])
@@ -100,7 +119,12 @@ class Form:
         return np.concatenate([*map(self._moments, groups), shares[1:] - shares[0], tau])
 
     def prior_mean(self) -> Array:
-        """Where the prior of the numbers is centred."""
+        """Where the prior of the numbers is centred.
+
+        Returns
+        -------
+        ndarray, shape (size,)
+        """
         marginals = [FAMILIES[family].from_moments(PRIOR_MEAN, PRIOR_SPREAD) for family in self.families]
         return np.concatenate([*(marginals * self.clusters), np.zeros(self.size - 4 * self.clusters)])
 
@@ -133,20 +157,34 @@ class HourLikelihood:
         self._cdf = lru_cache(REMEMBERED)(lambda number, part: self._at(number, part.cdf(NODES)))
 
     def __call__(self, distribution: FamilyDistribution) -> Array:
-        """Log likelihood of each hour, shape (hours,), up to a constant of that hour."""
-        density = sum(cluster.weight * self._density(cluster) for cluster in distribution.clusters)
-        return np.log(density.reshape(self.shape).mean(axis=0) + np.finfo(np.float64).tiny)
+        """Log likelihood of each hour, up to a constant of that hour.
+
+        Parameters
+        ----------
+        distribution : FamilyDistribution
+
+        Returns
+        -------
+        ndarray, shape (hours,)
+        """
+        parts = (cluster.weight * self._density(cluster) for cluster in distribution.clusters)
+        density = sum(parts, np.zeros(()))
+        by_hour: Array = np.log(density.reshape(self.shape).mean(axis=0) + np.finfo(np.float64).tiny)
+        return by_hour
 
     def _density(self, cluster: Cluster) -> Array:
         first, second = (self._pdf(number, part) for number, part in enumerate(cluster.marginals))
+        product: Array = first * second
         if cluster.copula == "independent":
-            return first * second
+            return product
         shares = [self._cdf(number, part) for number, part in enumerate(cluster.marginals)]
-        return first * second * make_copula(cluster.copula, cluster.tau).pdf(np.column_stack(shares))
+        together: Array = make_copula(cluster.copula, cluster.tau).pdf(np.column_stack(shares))
+        return product * together
 
     def _at(self, number: int, table: Array) -> Array:
         node, beyond = self._node[number], self._beyond[number]
-        return table[node] + beyond * (table[node + 1] - table[node])
+        values: Array = table[node] + beyond * (table[node + 1] - table[node])
+        return values
 
 
 @dataclass(frozen=True)
@@ -194,6 +232,11 @@ def infer_population(
     dict
         'distribution' and 'replicates', for `FamilyDistribution.from_dict`; 'candidates', best first, each with its
         name, 'aic' less that of the best, and 'distribution'.
+
+    Raises
+    ------
+    InputError
+        If there is no X_e, no draw, or a number of replicates below 0.
     """
     x_e = np.asarray(x_e, np.float64)
     if x_e.ndim != 2 or len(x_e) < 1 or replicates < 0 or draws < 1:
@@ -227,7 +270,17 @@ def infer_population(
 
 
 def fit_family(form: Form, x_a: ArrayLike) -> FamilyDistribution:
-    """The likeliest distribution of a form for values of X_a (n, 2) that are known themselves."""
+    """The likeliest distribution of a form for values of X_a that are known themselves.
+
+    Parameters
+    ----------
+    form : Form
+    x_a : array_like, shape (n, 2)
+
+    Returns
+    -------
+    FamilyDistribution
+    """
     fit = _fit(form, HourLikelihood(np.asarray(x_a, np.float64)[None]), prior_width=np.inf)
     return form.distribution(fit.numbers)
 

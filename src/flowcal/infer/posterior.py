@@ -3,7 +3,7 @@
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   sections 2 and 3.3.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, sections 2 and 3.3.
 .. [2] G. Papamakarios and I. Murray, "Fast ε-free Inference of Simulation Models with Bayesian Conditional Density
    Estimation", NeurIPS 2016, arXiv:1605.06376.
 """
@@ -11,6 +11,7 @@ References
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,11 @@ class Architecture:
         Of the flow.
     width, encoder_layers, heads, feed_forward, dropout, inner_dropout, embedding_dropout
         Of the summary network.
+
+    Raises
+    ------
+    InputError
+        If a name or a word is unknown, or a size or a share does not fit.
     """
 
     parameters: tuple[str, ...]
@@ -133,12 +139,35 @@ class HourPosterior(nn.Module):
         return {"weights": digest([asdict(self.architecture), self.to_weights().tensors])}
 
     def forward(self, y: Tensor, x_c: Tensor) -> Tensor:
-        """Conditions of the flow, from hours (n, 60, 6) and their control points (n, 3)."""
+        """Conditions of the flow.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, 60, 6)
+            Hours.
+        x_c : Tensor, shape (n, 3)
+            Their control points.
+
+        Returns
+        -------
+        Tensor, shape (n, k)
+        """
         summary = self.summary(self.scaling(y))
         return torch.cat([summary, 2 * x_c - 1], dim=-1) if self.architecture.reads_control else summary
 
     def loss(self, theta: Tensor, y: Tensor, x_c: Tensor) -> Tensor:
-        """Negative log density (n,) of the true inputs theta (n, d)."""
+        """Negative log density of the true inputs, as training needs it.
+
+        Parameters
+        ----------
+        theta : Tensor, shape (n, d)
+        y : Tensor, shape (n, 60, 6)
+        x_c : Tensor, shape (n, 3)
+
+        Returns
+        -------
+        Tensor, shape (n,)
+        """
         return -self.flow.log_prob(theta, self(y, x_c))
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "HourPosterior":
@@ -155,6 +184,13 @@ class HourPosterior(nn.Module):
         -------
         HourPosterior
             This one.
+
+        Raises
+        ------
+        InputError
+            If the runs have no x, or hours that cannot be used.
+        TrainingError
+            If the loss is no longer a finite number.
         """
         if "x" not in runs:
             raise InputError("the runs have no x; needed are simulated hours with their inputs.")
@@ -180,6 +216,11 @@ class HourPosterior(nn.Module):
         -------
         ndarray, shape (n, hours, d)
             All within [0, 1].
+
+        Raises
+        ------
+        InputError
+            If the shape or the hours do not fit.
         """
         if not isinstance(shape, tuple) or len(shape) != 1 or shape[0] < 1:
             raise InputError(f"shape is {shape}; needed is (n,), the number of draws for each hour, from 1 up.")
@@ -193,7 +234,23 @@ class HourPosterior(nn.Module):
         return np.concatenate(draws, axis=1).astype(np.float64)
 
     def log_prob(self, theta: ArrayLike, hours: xr.Dataset) -> NDArray[np.float64]:
-        """Log density of theta (..., hours, d) given each hour, shape (..., hours); minus infinity outside [0, 1]."""
+        """Log density given each hour; minus infinity outside [0, 1].
+
+        Parameters
+        ----------
+        theta : array_like, shape (..., hours, d)
+        hours : Dataset
+            y by sample, and x_c or x.
+
+        Returns
+        -------
+        ndarray, shape (..., hours)
+
+        Raises
+        ------
+        InputError
+            If theta has another shape, or the hours do not fit.
+        """
         theta = np.asarray(theta, np.float32)
         needed = (hours.sizes["sample"], len(self.architecture.parameters))
         if theta.shape[-2:] != needed:
@@ -217,7 +274,12 @@ class HourPosterior(nn.Module):
                 yield self(*(part.to(device) for part in block))
 
     def to_weights(self) -> Weights:
-        """Everything it consists of, as weights with a header."""
+        """Everything it consists of, as weights with a header.
+
+        Returns
+        -------
+        Weights
+        """
         header = {
             "kind": type(self).__name__,
             "architecture": asdict(self.architecture),
@@ -228,30 +290,94 @@ class HourPosterior(nn.Module):
 
     @classmethod
     def from_weights(cls, weights: Weights, device: str = "auto") -> "HourPosterior":
-        """The posterior that `to_weights` described, or a `WeightsError` if they belong to something else."""
+        """The posterior that `to_weights` described.
+
+        Parameters
+        ----------
+        weights : Weights
+        device : str
+            'cpu', 'cuda' or 'auto'.
+
+        Returns
+        -------
+        HourPosterior
+
+        Raises
+        ------
+        WeightsError
+            If they belong to something else, or do not fit their header.
+        """
         if weights.header.get("kind") != cls.__name__:
             raise WeightsError(f"the weights are of kind {weights.header.get('kind')!r}; needed is {cls.__name__!r}.")
 
         def build() -> HourPosterior:
-            architecture = {name: _tupled(value) for name, value in weights.header["architecture"].items()}
+            architecture: dict[str, Any] = {
+                name: _tupled(value) for name, value in weights.header["architecture"].items()
+            }
             return cls(Architecture(**architecture), weights.header["random_seed"])
 
         return rebuilt(build, weights, device)
 
     def save(self, path: Path) -> None:
-        """Write it to a safetensors file with a JSON header."""
+        """Write it to a safetensors file with a JSON header.
+
+        Parameters
+        ----------
+        path : Path
+
+        Raises
+        ------
+        WeightsError
+            If the file cannot be written.
+        """
         write_weights(path, self.to_weights())
 
     @classmethod
     def load(cls, path: Path, device: str = "auto") -> "HourPosterior":
-        """Read what `save` wrote; a file that is anything else is a `WeightsError`."""
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : Path
+        device : str
+            'cpu', 'cuda' or 'auto'.
+
+        Returns
+        -------
+        HourPosterior
+
+        Raises
+        ------
+        WeightsError
+            If the file is anything else.
+        """
         return cls.from_weights(read_weights(path), device)
 
 
 def train_posterior(
     runs: xr.Dataset, architecture: Architecture, training: Training, trainer: Trainer | None = None
 ) -> Weights:
-    """Weights of a posterior trained on simulated hours, for `HourPosterior.from_weights`; arguments are `fit`'s."""
+    """Weights of a posterior trained on simulated hours, for `HourPosterior.from_weights`.
+
+    Parameters
+    ----------
+    runs : Dataset
+        x and y by sample.
+    architecture : Architecture
+    training : Training
+    trainer : Trainer, optional
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    InputError
+        If the runs have no x, or hours that cannot be used.
+    TrainingError
+        If the loss is no longer a finite number.
+    """
     return HourPosterior(architecture, training.random_seed).fit(runs, training, trainer).to_weights()
 
 

@@ -47,6 +47,21 @@ def predict_hours(
     -------
     Dataset
         x, seed and y by sample.
+
+    Raises
+    ------
+    InputError
+        If hours is below 1.
+
+    Examples
+    --------
+    >>> from flowcal.infer.uncertainty import EpistemicBox, PooledDraws
+    >>> from flowcal.simulate.windfarm import WindFarm
+    >>> f_a = PooledDraws(np.random.default_rng(1).random((100, 2)), hours=100)
+    >>> model = UncertaintyModel(f_a, EpistemicBox([0.26, 0.5, 0.0], [0.41, 0.6, 0.5]))
+    >>> hours = predict_hours(model, WindFarm(), [0.533, 0.666, 0.5], hours=10, random_seed=1)
+    >>> dict(hours.y.sizes)
+    {'sample': 10, 'time': 60, 'output': 6}
     """
     if hours < 1:
         raise InputError(f"hours is {hours}; needed is a whole number from 1 up.")

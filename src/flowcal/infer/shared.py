@@ -43,7 +43,8 @@ DRAWS_OF_X_A = 5_000  # at least, of which the simulated hours get theirs
 FLATTEST = 1e-12  # smallest variance of simulated features along a direction, over the largest, that is told from 0
 EXTRA = 3  # rounds at most, beyond those that were asked for, while it is the frame that ends the set
 EDGE = 0.02  # of a frame's width: what comes so close to a face is ended by it
-SURPRISE = 1e-3  # share of predicted data sets as unusual as the observed one, below which a warning is due
+SURPRISE = 1e-3
+"""Share of predicted data sets as unusual as the observed one, below which a warning is due."""
 
 
 class MisspecifiedWarning(UserWarning):
@@ -69,8 +70,13 @@ class Rounds:
     truncation : float
         Credibility of the region that a round leaves to the next.
     credibility : float
-        Credibility of the set E.
+        Credibility of the set E, which is measured on simulated data sets [2]_.
     training : Training
+
+    Raises
+    ------
+    InputError
+        If a number is no whole number from 1 up, or a share is out of range.
     """
 
     rounds: int
@@ -95,7 +101,18 @@ class Rounds:
 
 
 def hours_by_point(hours: xr.Dataset) -> dict[tuple[float, ...], NDArray[np.float64]]:
-    """Series (hours, 60, 6) of each control point."""
+    """Series (hours, 60, 6) of each control point.
+
+    Parameters
+    ----------
+    hours : Dataset
+        y and x_c by sample.
+
+    Returns
+    -------
+    dict of tuple to ndarray, shape (hours, 60, 6)
+        By control point, in the order in which they come.
+    """
     x_c = hours.x_c.transpose("sample", "control").values
     y = hours.y.transpose("sample", "time", "output").values
     points = dict.fromkeys(map(tuple, x_c.tolist()))
@@ -131,6 +148,12 @@ def infer_shared(
         The header's 'found' has a row for every round: simulations, held-out loss, volume and width, and surprise, the
         share of the data sets predicted from its set that lie as far from the others as the observed one does;
         'framed', whether it is the frame that ends the set; 'kept', false for a last one that was a surprise.
+
+    Raises
+    ------
+    InputError
+        If the observed hours have no minute with two loads, too few simulated data sets have the features of the
+        observed one, or no value of X_e makes data sets like it.
 
     Warns
     -----
@@ -277,7 +300,8 @@ def _threshold(
     """
 
     def usual(given: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
-        return posterior.log_prob(posterior.sample(draws, given, rng), given).mean(axis=0)
+        density: NDArray[np.float64] = posterior.log_prob(posterior.sample(draws, given, rng), given).mean(axis=0)
+        return density
 
     excess = np.sort(posterior.log_prob(u, simulated) - usual(simulated, SCORED))
     place = max(0, int((len(u) + 1) * (1 - level)) - 1)
@@ -308,7 +332,8 @@ def _surprise(simulated: NDArray[np.float64], features: NDArray[np.float64]) -> 
     axes = axes / np.sqrt(np.maximum(size, FLATTEST * size.max()))
 
     def distance(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.square(values @ axes).sum(axis=-1)
+        squared: NDArray[np.float64] = np.square(values @ axes).sum(axis=-1)
+        return squared
 
     return float(np.mean(distance(scaled) >= distance((features - mean) / spread)))
 

@@ -3,11 +3,12 @@
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   section 3.3.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 3.3.
 .. [2] A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762.
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -19,7 +20,9 @@ from flowcal.challenge import OUTPUTS, TIME_STEPS
 __all__ = ["Scaling", "SeriesScaling", "TransformerSummary"]
 
 Scaling = Literal["linear", "root", "logarithm"]
-CURVES = {"linear": lambda y: y, "root": torch.sqrt, "logarithm": torch.log1p}
+"""What an output goes through before it is brought to a common scale."""
+
+CURVES: dict[str, Callable[[Tensor], Tensor]] = {"linear": lambda y: y, "root": torch.sqrt, "logarithm": torch.log1p}
 
 
 class SeriesScaling(nn.Module):
@@ -31,6 +34,9 @@ class SeriesScaling(nn.Module):
         What an output goes through before it is brought to mean 0 and standard deviation 1. Outputs are not negative.
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, curve: Scaling) -> None:
         super().__init__()
         self.curve = CURVES[curve]
@@ -38,15 +44,30 @@ class SeriesScaling(nn.Module):
         self.register_buffer("spread", torch.ones(len(OUTPUTS)))
 
     def learn(self, y: Tensor) -> None:
-        """Take means and standard deviations from hours y (n, 60, 6); an output that never changes keeps its unit."""
+        """Take means and standard deviations from hours; an output that never changes keeps its unit.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, 60, 6)
+        """
         curved = self.curve(y).flatten(0, 1)
         spread = curved.std(0, correction=0)
         self.mean.copy_(curved.mean(0))
         self.spread.copy_(torch.where(spread > 0, spread, 1))
 
     def forward(self, y: Tensor) -> Tensor:
-        """Scaled hours, of the same shape."""
-        return (self.curve(y) - self.mean) / self.spread
+        """Scaled hours.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, 60, 6)
+
+        Returns
+        -------
+        Tensor, shape (n, 60, 6)
+        """
+        scaled: Tensor = (self.curve(y) - self.mean) / self.spread
+        return scaled
 
 
 class TransformerSummary(nn.Module):
@@ -73,6 +94,8 @@ class TransformerSummary(nn.Module):
         The same for the embedded minutes, where [2]_ has it too. The paper [1]_ names dropout with the layers only.
     """
 
+    positions: Tensor
+
     def __init__(
         self,
         width: int,
@@ -92,8 +115,19 @@ class TransformerSummary(nn.Module):
         )
 
     def forward(self, y: Tensor) -> Tensor:
-        """Summaries (n, width) of scaled hours (n, 60, 6)."""
-        return self.layers(self.dropout(self.embedding(y) + self.positions)).mean(dim=1)
+        """Summaries of hours.
+
+        Parameters
+        ----------
+        y : Tensor, shape (n, 60, 6)
+            Scaled.
+
+        Returns
+        -------
+        Tensor, shape (n, width)
+        """
+        summary: Tensor = self.layers(self.dropout(self.embedding(y) + self.positions)).mean(dim=1)
+        return summary
 
 
 class EncoderLayer(nn.Module):
@@ -113,7 +147,8 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """From (n, minutes, width) to the same shape."""
         x = self.norms[0](x + self.dropout(self._attend(x)))
-        return self.norms[1](x + self.dropout(self.feed_forward(x)))
+        passed: Tensor = self.norms[1](x + self.dropout(self.feed_forward(x)))
+        return passed
 
     def extra_repr(self) -> str:
         """What no part of it shows."""
@@ -124,7 +159,8 @@ class EncoderLayer(nn.Module):
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # each (n, heads, minutes, width of a head)
         dropped = self.attention_dropout if self.training else 0.0
         attended = functional.scaled_dot_product_attention(queries, keys, values, dropout_p=dropped)
-        return self.mix(attended.transpose(1, 2).flatten(-2))
+        mixed: Tensor = self.mix(attended.transpose(1, 2).flatten(-2))
+        return mixed
 
 
 def _positions(width: int) -> Tensor:

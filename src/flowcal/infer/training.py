@@ -1,6 +1,6 @@
 """Training: the one loop behind every network of the study.
 
-AdamW under a learning rate that warms up and then falls as a cosine, clipped gradients, early stopping on held-out
+AdamW [1]_ under a learning rate that warms up and then falls as a cosine, clipped gradients, early stopping on held-out
 rows, and a checkpoint after every epoch from which a killed run goes on to the same result.
 
 References
@@ -58,6 +58,11 @@ class Training:
     weight_decay : float
     random_seed : int
         Decides the rows held out, the order of the rest, and dropout.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
     """
 
     epochs: int
@@ -102,7 +107,18 @@ class Trainer:
         return {"device": self.resolve().type}
 
     def resolve(self) -> torch.device:
-        """The device that `device` names, or an `InputError` where there is none such."""
+        """The device that `device` names.
+
+        Returns
+        -------
+        device
+            Of PyTorch.
+
+        Raises
+        ------
+        InputError
+            If there is none such here.
+        """
         name = self.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -125,6 +141,11 @@ class History:
         After the epoch, without dropout.
     seconds : list of float
         Wall time of the epoch.
+
+    Raises
+    ------
+    InputError
+        If the curves are no lists of numbers, or of unlike length.
     """
 
     training_loss: list[float] = field(default_factory=list)
@@ -165,6 +186,11 @@ def train(
     training : Training
     trainer : Trainer, optional
 
+    Returns
+    -------
+    History
+        The learning curve.
+
     Raises
     ------
     InputError
@@ -202,7 +228,25 @@ def train(
 
 @contextmanager
 def seeded(*random_seed: int) -> Iterator[None]:
-    """Seed PyTorch's own generators, which initialisation and dropout draw from, and leave them as they were."""
+    """Seed PyTorch's own generators, which initialisation and dropout draw from, and leave them as they were.
+
+    Parameters
+    ----------
+    *random_seed : int
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> with seeded(1):
+    ...     first = torch.rand(3)
+    >>> with seeded(1):
+    ...     again = torch.rand(3)
+    >>> torch.equal(first, again)
+    True
+    """
     with torch.random.fork_rng():
         seeds = [operator.index(seed) for seed in random_seed]
         torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1))
@@ -290,7 +334,7 @@ class _Checkpoint:
             return cls(None)
         content = hashlib.sha256(repr((network, asdict(training), code_digest(__name__), _code_of(network))).encode())
         for tensor in (*network.state_dict().values(), *data):
-            content.update(np.ascontiguousarray(tensor.detach().cpu().numpy()))
+            content.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
         folder.mkdir(parents=True, exist_ok=True)
         return cls(folder / f"{content.hexdigest()[:16]}.safetensors")
 

@@ -3,11 +3,12 @@
 References
 ----------
 .. [1] C. Agrell, L. G. Crespo, V. Flovik, E. Vanem and S. Kenny, "The NASA and DNV Challenge on Optimization Under
-   Uncertainty", 2025.
+   Uncertainty", 2025, https://github.com/dnv-opensource/UQ-Challenge-2025.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -23,27 +24,43 @@ __all__ = ["AleatoryDistribution", "EpistemicBox", "EpistemicSet", "PooledDraws"
 
 
 class AleatoryDistribution(Protocol):
-    """The distribution f_a of X_a on the unit square.
-
-    Attributes
-    ----------
-    resolution : float
-        Smallest probability of which it says more than a bound.
-    """
-
-    resolution: float
+    """The distribution f_a of X_a on the unit square."""
 
     @property
-    def identity(self) -> dict:
+    def resolution(self) -> float:
+        """Smallest probability of which it says more than a bound."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
         """What decides it."""
         ...
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """N draws, shape (n, 2)."""
+        """Independent draws.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, 2)
+        """
         ...
 
     def log_prob(self, x_a: ArrayLike) -> NDArray[np.float64]:
-        """Log density (n,) at x_a (n, 2); minus infinity outside [0, 1]."""
+        """Log density; minus infinity outside [0, 1].
+
+        Parameters
+        ----------
+        x_a : array_like, shape (n, 2)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+        """
         ...
 
 
@@ -51,16 +68,35 @@ class EpistemicSet(Protocol):
     """The set E of the values of X_e that are held possible; a single point is one."""
 
     @property
-    def identity(self) -> dict:
+    def identity(self) -> Mapping[str, Any]:
         """What decides it."""
         ...
 
     def contains(self, x_e: ArrayLike) -> NDArray[np.bool_]:
-        """Whether each of x_e (n, 3) lies in the set, shape (n,)."""
+        """Whether points lie in the set.
+
+        Parameters
+        ----------
+        x_e : array_like, shape (n, 3)
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
         ...
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """N points drawn uniformly from the set, shape (n, 3)."""
+        """Points drawn uniformly from the set.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+        """
         ...
 
     @property
@@ -102,12 +138,25 @@ class PooledDraws:
         A first draw for every hour, a second for every hour, and so on.
     hours : int
         How many observed hours the draws come from. They cannot resolve a probability below one in this.
+
+    Raises
+    ------
+    InputError
+        If the draws have other columns, or not as many for every hour.
+
+    Examples
+    --------
+    >>> f_a = PooledDraws(np.random.default_rng(1).random((1000, 2)), hours=100)
+    >>> f_a.sample(3, np.random.default_rng(2)).shape
+    (3, 2)
+    >>> f_a.resolution
+    0.01
     """
 
     def __init__(self, draws: ArrayLike, hours: int) -> None:
         self.density = BoundedKernelDensity(draws)
         self.hours = int(hours)
-        if self.density.draws.shape[1] != len(ALEATORY) or not self.hours >= 1 or len(draws) % self.hours:
+        if self.density.draws.shape[1] != len(ALEATORY) or not self.hours >= 1 or len(self.density.draws) % self.hours:
             raise InputError(
                 f"draws have shape {self.density.draws.shape} from {hours} hours; needed are two columns, "
                 f"{' and '.join(ALEATORY)}, and as many draws for every hour."
@@ -120,27 +169,75 @@ class PooledDraws:
         return {"draws": digest(self.to_dataset())}
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """N draws from the kernel density, shape (n, 2)."""
+        """Draws from the kernel density.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, 2)
+        """
         return self.density.sample(n, rng)
 
     def log_prob(self, x_a: ArrayLike) -> NDArray[np.float64]:
-        """Log density (n,) at x_a (n, 2); minus infinity outside [0, 1]."""
+        """Log density; minus infinity outside [0, 1].
+
+        Parameters
+        ----------
+        x_a : array_like, shape (n, 2)
+
+        Returns
+        -------
+        ndarray, shape (n,)
+
+        Raises
+        ------
+        InputError
+            If x_a has another shape.
+        """
         return self.density.log_prob(x_a)
 
     def resample(self, rng: np.random.Generator) -> "PooledDraws":
-        """The f_a of as many hours drawn from its own with replacement: a bootstrap sample."""
+        """The f_a of as many hours drawn from its own with replacement: a bootstrap sample.
+
+        Parameters
+        ----------
+        rng : Generator
+
+        Returns
+        -------
+        PooledDraws
+        """
         by_hour = self.density.draws.reshape(-1, self.hours, len(ALEATORY))
         picked = by_hour[:, rng.integers(self.hours, size=self.hours)]
         return PooledDraws(picked.reshape(-1, len(ALEATORY)), self.hours)
 
     def to_dataset(self) -> xr.Dataset:
-        """Draws and their number of hours, to be kept."""
+        """Draws and their number of hours, to be kept.
+
+        Returns
+        -------
+        Dataset
+            x_a by draw and parameter, and the attribute hours.
+        """
         draws = (("draw", "parameter"), self.density.draws)
         return xr.Dataset({"x_a": draws}, {"parameter": list(ALEATORY)}, {"hours": self.hours})
 
     @classmethod
     def from_dataset(cls, kept: xr.Dataset) -> "PooledDraws":
-        """The f_a that `to_dataset` described."""
+        """The f_a that `to_dataset` described.
+
+        Parameters
+        ----------
+        kept : Dataset
+
+        Returns
+        -------
+        PooledDraws
+        """
         return cls(kept.x_a.values, kept.attrs["hours"])
 
 
@@ -151,6 +248,11 @@ class EpistemicBox:
     ----------
     low, high : array_like, shape (3,)
         In [0, 1], low nowhere above high.
+
+    Raises
+    ------
+    InputError
+        If a corner is not three numbers in [0, 1], or low exceeds high somewhere.
 
     Examples
     --------
@@ -165,9 +267,9 @@ class EpistemicBox:
         corners = np.array([low, high], np.float64)
         least, most = BOUNDS
         if corners.shape != (2, len(EPISTEMIC)) or not (least <= corners[0]).all() or not (corners[1] <= most).all():
-            raise InputError(f"low is {low}, high is {high}; needed are {len(EPISTEMIC)} numbers each, in [0, 1].")
+            raise InputError(f"low is {low!r}, high is {high!r}; needed are {len(EPISTEMIC)} numbers each, in [0, 1].")
         if not (corners[0] <= corners[1]).all():
-            raise InputError(f"low is {low}, high is {high}; an empty E is none: low may nowhere exceed high.")
+            raise InputError(f"low is {low!r}, high is {high!r}; an empty E is none: low may nowhere exceed high.")
         self._corners = corners
 
     @property
@@ -191,13 +293,39 @@ class EpistemicBox:
         return float(np.prod(self._corners[1] - self._corners[0]))
 
     def contains(self, x_e: ArrayLike) -> NDArray[np.bool_]:
-        """Whether each of x_e (n, 3) lies in the box, its faces included, shape (n,)."""
+        """Whether points lie in the box, its faces included.
+
+        Parameters
+        ----------
+        x_e : array_like, shape (n, 3)
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+
+        Raises
+        ------
+        InputError
+            If x_e has another shape.
+        """
         x_e = _check_points(x_e)
-        return ((x_e >= self._corners[0]) & (x_e <= self._corners[1])).all(axis=1)
+        inside: NDArray[np.bool_] = ((x_e >= self._corners[0]) & (x_e <= self._corners[1])).all(axis=1)
+        return inside
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """N points drawn uniformly from the box, shape (n, 3)."""
-        return rng.uniform(*self._corners, (n, len(EPISTEMIC)))
+        """Points drawn uniformly from the box.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+        """
+        low, high = self._corners
+        return rng.uniform(low, high, (n, len(EPISTEMIC)))
 
 
 def _check_points(x_e: ArrayLike) -> NDArray[np.float64]:

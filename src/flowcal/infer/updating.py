@@ -8,7 +8,7 @@ for each X_e: together they are E. Where the paper chose by hand, rules stand he
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   sections 2, 3.2 and 3.3.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, sections 2, 3.2 and 3.3.
 """
 
 from typing import Literal
@@ -71,6 +71,11 @@ def aleatory_runs(
     -------
     Dataset
         x, seed and y by sample.
+
+    Raises
+    ------
+    InputError
+        If size is below 1, or seeds is another word.
     """
     rng = np.random.default_rng([random_seed, 1])
     x = rng.random((_check_size(size), len(INPUTS)))
@@ -101,6 +106,11 @@ def epistemic_runs(
     -------
     Dataset
         x, seed and y by sample.
+
+    Raises
+    ------
+    InputError
+        If there is no draw of X_a, size is below 1, or seeds is another word.
     """
     rng = np.random.default_rng([random_seed, 2])
     x_a = np.asarray(x_a, np.float64)
@@ -124,6 +134,16 @@ def infer_aleatory(posterior: HourPosterior, hours: xr.Dataset, draws: int, rand
     draws : int
         For each hour; the paper has 10.
     random_seed : int
+
+    Returns
+    -------
+    Dataset
+        x_a by draw and parameter, and the attribute hours.
+
+    Raises
+    ------
+    InputError
+        If the hours cannot be used.
     """
     drawn = posterior.sample((draws,), hours, np.random.default_rng(random_seed))
     return PooledDraws(drawn.reshape(-1, len(ALEATORY)), hours.sizes["sample"]).to_dataset()
@@ -132,10 +152,25 @@ def infer_aleatory(posterior: HourPosterior, hours: xr.Dataset, draws: int, rand
 def infer_epistemic(posterior: HourPosterior, hours: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
     """The end of step 2: draws for every hour of one control point, in one heap [1]_.
 
+    Parameters
+    ----------
+    posterior : HourPosterior
+        Of X_e, trained at this control point.
+    hours : Dataset
+        Observed hours of the control point.
+    draws : int
+        For each hour.
+    random_seed : int
+
     Returns
     -------
     Dataset
         x_e by draw (hours * draws) and parameter (3).
+
+    Raises
+    ------
+    InputError
+        If the hours cannot be used.
     """
     drawn = posterior.sample((draws,), hours, np.random.default_rng(random_seed))
     heap = drawn.reshape(-1, len(EPISTEMIC))
@@ -143,7 +178,24 @@ def infer_epistemic(posterior: HourPosterior, hours: xr.Dataset, draws: int, ran
 
 
 def infer_set(draws: ArrayLike, level: float) -> dict[str, list[float]]:
-    """E and the best guess from pooled draws (n, 3) of X_e: 'low', 'high' and 'best_guess', a value an input."""
+    """E and the best guess from pooled draws of X_e.
+
+    Parameters
+    ----------
+    draws : array_like, shape (n, 3)
+    level : float
+        Share of the draws in each interval of E.
+
+    Returns
+    -------
+    dict
+        'low', 'high' and 'best_guess', three numbers each.
+
+    Raises
+    ------
+    InputError
+        If there is no draw, or the level leaves (0, 1].
+    """
     low, high = highest_density_box(draws, level).bounding_box
     return {"low": low.tolist(), "high": high.tolist(), "best_guess": joint_mode(draws).tolist()}
 
@@ -157,6 +209,21 @@ def highest_density_box(draws: ArrayLike, level: float) -> EpistemicBox:
         Pooled posterior draws of X_e.
     level : float
         Share of the draws in each interval, above 0 and at most 1.
+
+    Returns
+    -------
+    EpistemicBox
+
+    Raises
+    ------
+    InputError
+        If there is no draw, or the level leaves (0, 1].
+
+    Examples
+    --------
+    >>> draws = np.column_stack([np.linspace(0, 1, 101) ** 2] * 3)
+    >>> highest_density_box(draws, level=0.5).bounding_box.round(2).tolist()
+    [[0.0, 0.0, 0.0], [0.24, 0.24, 0.24]]
     """
     if not 0 < level <= 1:
         raise InputError(f"level is {level}; needed is a share above 0 and at most 1.")
@@ -170,10 +237,22 @@ def highest_density_box(draws: ArrayLike, level: float) -> EpistemicBox:
 
 
 def joint_mode(draws: ArrayLike, candidates: int = 1000) -> NDArray[np.float64]:
-    """The best guess (d,): where the kernel density of the draws (n, d) is largest, among randomly picked draws."""
+    """The best guess: where the kernel density of draws is largest, among randomly picked ones of them.
+
+    Parameters
+    ----------
+    draws : array_like, shape (n, d)
+    candidates : int
+        How many are tried at most.
+
+    Returns
+    -------
+    ndarray, shape (d,)
+    """
     draws = np.asarray(draws, np.float64)
     tried = draws[np.random.default_rng(1).permutation(len(draws))[:candidates]]
-    return tried[BoundedKernelDensity(draws).log_prob(tried).argmax()]
+    densest: NDArray[np.float64] = tried[BoundedKernelDensity(draws).log_prob(tried).argmax()]
+    return densest
 
 
 def _seeds(seeds: Seeds, size: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ import plotly
 from flowcal.chapters import Chapter, Settings, executed_notebook, find_chapters
 from flowcal.errors import FlowcalError, InputError
 from flowcal.provenance import Provenance, read_provenance
+from flowcal.report.api_reference import write_pages
 from flowcal.report.benchmarks import benchmark_tables
 from flowcal.report.colophon import closing_block, minutes_table
 from flowcal.report.printing import find_chromium, print_page
@@ -77,7 +78,17 @@ def print_book(settings: Settings | None) -> Path:
 
 
 def publish(settings: Settings) -> None:
-    """Keep the executed chapters of these settings in the repository, in `book/published`."""
+    """Keep the executed chapters of these settings in the repository, in `book/published`.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Raises
+    ------
+    ChapterStale
+        If a chapter has not been run with them, or something has changed since.
+    """
     for chapter in find_chapters():
         _copy(executed_notebook(chapter, settings), _published(chapter))
 
@@ -116,6 +127,7 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     tables.mkdir()
     for name, table in benchmark_tables(root / "book" / "published" / "benchmarks.json").items():
         (tables / f"{name}.md").write_text(table, encoding="utf-8")
+    write_pages(source / "book" / "api")
     for script in (
         Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
         Path(str(distribution("sphinx-mathjax-offline").locate_file(MATHJAX))),

@@ -15,7 +15,23 @@ __all__ = ["inferred_models", "inferred_replicates"]
 
 
 def inferred_models(study: Study) -> Mapping[str, UncertaintyModel]:
-    """UM1, the paper's as published, and UM2, ours, by name, from the chapters 'aleatory', 'epistemic' and 'shared'."""
+    """The two uncertainty models of a study, by name.
+
+    Parameters
+    ----------
+    study : Study
+        Whose chapters 'aleatory', 'epistemic' and 'shared' have been run.
+
+    Returns
+    -------
+    mapping of str to UncertaintyModel
+        'UM1', the paper's as published, and 'UM2', ours.
+
+    Raises
+    ------
+    ArtifactError
+        If one of the chapters has to be run first.
+    """
     um_1 = study.read("epistemic", "um_1")
     return MappingProxyType(
         {
@@ -40,6 +56,18 @@ def inferred_replicates(study: Study, most: int, random_seed: int) -> Mapping[st
         Of each model, at most so many.
     random_seed : int
         For the resampling.
+
+    Returns
+    -------
+    mapping of str to list of AleatoryDistribution
+        By 'UM1' and 'UM2'.
+
+    Raises
+    ------
+    ArtifactError
+        If a chapter has to be run first.
+    InputError
+        If most is below 1.
     """
     f_a, rng = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")), np.random.default_rng(random_seed)
     kept = study.read("shared", "f_a")["replicates"]

@@ -36,7 +36,9 @@ __all__ = ["TAIL", "judge", "judge_paper"]
 
 COMPARED = 4000  # draws that an energy distance is taken between
 BLOCKS = 5  # energy distances are means over so many pairs of blocks
-TAIL = (1e-3, 1e-5)  # probabilities of exceedance that are judged
+TAIL = (1e-3, 1e-5)
+"""Probabilities of exceedance that are judged."""
+
 INTERVAL = (0.05, 0.95)
 
 
@@ -119,7 +121,7 @@ def judge_paper(
     f_a = PooledDraws.from_dataset(drawn)
     updates = []
     for point in TABLE_1:
-        simulate = {"simulator": simulator, "x_a": f_a.density.draws, "x_c": point, "seeds": "fixed"}
+        simulate: dict[str, Any] = {"simulator": simulator, "x_a": f_a.density.draws, "x_c": point, "seeds": "fixed"}
         posterior = HourPosterior(EPISTEMIC_FLOW, number).fit(
             epistemic_runs(size=runs, random_seed=number, **simulate),
             replace(TRAINING, epochs=epochs, random_seed=number),

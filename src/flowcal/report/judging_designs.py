@@ -26,6 +26,8 @@ from flowcal.weights import Weights
 __all__ = ["EPSILON", "judge_designs"]
 
 EPSILON = 1e-4
+"""Largest probability of failure that the designs are allowed."""
+
 SEEDS = 3000  # whose share in the peaks is measured, once for the search and once for the verdict
 HOURS = 50_000  # with the same X_a and seeds, in which the designs' J are compared
 
@@ -91,7 +93,7 @@ def judge_designs(
     solved = [name for name in cases if row[name]["x_c"]]
     if solved:
         tried = [row[name]["x_c"] for name in solved]
-        compared = compare_performance(system.f_a, simulator, system.x_e, tried, HOURS, number)
+        compared = compare_performance(system.f_a, simulator, system.x_e.tolist(), tried, HOURS, number)
         for name, j in zip(solved, compared.j.values.tolist(), strict=True):
             row[name]["j"] = j
     return row

@@ -10,7 +10,13 @@ __all__ = ["store_outputs"]
 
 
 def store_outputs() -> None:
-    """Bring every `notebooks/*.ipynb` in step with its text and with its latest execution at the quick profile."""
+    """Bring every `notebooks/*.ipynb` in step with its text and with its latest execution at the quick profile.
+
+    Raises
+    ------
+    ChapterStale
+        If a chapter has not been run at the quick profile, or something has changed since.
+    """
     for chapter in find_chapters():
         executed = executed_notebook(chapter, Settings())
         nbformat.write(paired_notebook(chapter, executed), chapter.source.with_suffix(".ipynb"))

@@ -14,21 +14,43 @@ MIME = "application/vnd.plotly.v1+json"
 HEIGHT = 450  # pixels, plotly's own
 
 
-class PlotlyRenderer(MimeRenderPlugin):
+class PlotlyRenderer(MimeRenderPlugin):  # type: ignore[misc]  # myst-nb comes without types
     """Plugin of myst-nb that turns a figure's JSON, the notebook's own output, into HTML."""
 
     mime_priority_overrides = tuple((builder, MIME, 1) for builder in ("html", "singlehtml"))
 
     @staticmethod
     def handle_mime(renderer: NbElementRenderer, data: MimeData, inline: bool) -> Sequence[nodes.Element] | None:
-        """The figure as a raw HTML node; None for every other kind of output."""
+        """The figure as a raw HTML node.
+
+        Parameters
+        ----------
+        renderer : NbElementRenderer
+        data : MimeData
+        inline : bool
+
+        Returns
+        -------
+        list of Element, or None
+            None for every other kind of output.
+        """
         if inline or data.mime_type != MIME:
             return None
         return [nodes.raw(text=figure_html(data.content), format="html")]
 
 
 def figure_html(figure: dict[str, Any]) -> str:
-    """The figure as an HTML figure element, drawn by the book's `figures.js` from the data within."""
+    """The figure as an HTML figure element, drawn by the book's `figures.js` from the data within.
+
+    Parameters
+    ----------
+    figure : dict
+        As plotly writes it to JSON, with 'caption' and 'alt' in its layout's meta.
+
+    Returns
+    -------
+    str
+    """
     layout = figure["layout"]
     meta = layout.get("meta", {})
     alt, caption = (html.escape(meta.get(part, "")) for part in ("alt", "caption"))

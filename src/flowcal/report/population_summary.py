@@ -39,7 +39,21 @@ class Tail:
 
 
 def tail_of(inferred: Mapping[str, Any], number: int, values: ArrayLike) -> Tail:
-    """The tail of input `number` (0 or 1) beyond each of some values (k,), from what `infer_population` returned."""
+    """The tail of an input's inferred distribution.
+
+    Parameters
+    ----------
+    inferred : mapping
+        What `infer_population` returned.
+    number : int
+        0 for X_a1, 1 for X_a2.
+    values : array_like, shape (k,)
+        Beyond which it lies.
+
+    Returns
+    -------
+    Tail
+    """
 
     def exceedance(kept: Mapping[str, Any]) -> Array:
         return FamilyDistribution.from_dict(kept).exceedance(number, values)
@@ -54,6 +68,17 @@ def tail_of(inferred: Mapping[str, Any], number: int, values: ArrayLike) -> Tail
 
 
 def moments(f_a: AleatoryDistribution, random_seed: int) -> Array:
-    """Means and standard deviations of X_a1 and X_a2, shape (4,), from draws."""
+    """Means and standard deviations of X_a1 and X_a2, from draws.
+
+    Parameters
+    ----------
+    f_a : AleatoryDistribution
+    random_seed : int
+
+    Returns
+    -------
+    ndarray, shape (4,)
+        The two means, then the two standard deviations.
+    """
     sample = f_a.sample(DRAWS, np.random.default_rng(random_seed))
     return np.concatenate([sample.mean(axis=0), sample.std(axis=0)])

@@ -51,6 +51,13 @@ def write_replication(
     -------
     dict
         What `summarise` returns.
+
+    Raises
+    ------
+    ArtifactError
+        If a chapter has to be run first.
+    ReplicationError
+        If some systems could not be judged.
     """
     study = Study("score", "full")
     budget, box = study.profile, {"simulator": study.simulator}
@@ -94,7 +101,19 @@ def write_replication(
 
 
 def read_replication() -> dict[str, Any]:
-    """What `write_replication` kept last: 'summary' and 'systems', verdicts on the 'paper' and 'designs', 'recipes'."""
+    """What `write_replication` kept last.
+
+    Returns
+    -------
+    dict
+        'summary'; 'systems', a verdict each; verdicts on the 'paper' and on 'designs'; 'recipes', what they were
+        judged with.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing or damaged.
+    """
     path = find_root() / PUBLISHED
     if not path.is_file():
         raise ArtifactError(f"{PUBLISHED} is missing; run `flowcal score` first.")
@@ -156,15 +175,15 @@ def replicate(
     **settings : any
         For the function.
 
-    Raises
-    ------
-    ReplicationError
-        If the function fails for some systems, after all others have been judged.
-
     Returns
     -------
     list of dict
         What the function returned, by number, for these systems and all others in the folder.
+
+    Raises
+    ------
+    ReplicationError
+        If the function fails for some systems, after all others have been judged.
     """
     import dask
     from dask.distributed import Client, LocalCluster, as_completed
@@ -175,8 +194,8 @@ def replicate(
     failed = {}
     if missing:
         with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
-            cluster = scheduler or LocalCluster(threads_per_worker=1, dashboard_address=None)
-        with Client(cluster) as client:
+            cluster = None if scheduler else LocalCluster(threads_per_worker=1, dashboard_address=None)
+        with Client(scheduler or cluster) as client:
             shared = {name: client.scatter(value, broadcast=True) for name, value in settings.items()}
             futures = {client.submit(function, number, **shared, pure=False): number for number in missing}
             for future in tqdm(as_completed(list(futures)), total=len(missing), desc="systems", disable=None):
@@ -185,7 +204,7 @@ def replicate(
                 else:
                     _write(files[futures[future]], future.result())
                 future.release()
-        if not scheduler:
+        if cluster:
             cluster.close()
     if failed:
         number, error = min(failed.items())
@@ -197,7 +216,18 @@ def replicate(
 
 
 def take_up(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Put published verdicts, as `read_replication` gives them, where `replicate` looks for them."""
+    """Put published verdicts, as `read_replication` gives them, where `replicate` looks for them.
+
+    Parameters
+    ----------
+    folder : Path
+    rows : sequence of mapping
+
+    Raises
+    ------
+    InputError
+        If a verdict has no number of a system.
+    """
     if not all(_is_verdict(row) for row in rows):
         raise InputError(f"a verdict has no number of a system; needed is a whole number from 0 to {MOST_SYSTEMS - 1}.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -212,7 +242,18 @@ def _write(file: Path, row: Mapping[str, Any]) -> None:
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The replicated study in numbers, from what `judge` returned for its systems."""
+    """The replicated study in numbers, from what `judge` returned for its systems.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        At least one.
+
+    Returns
+    -------
+    dict
+        JSON values, see the keys.
+    """
     gain = np.array([row["log_density"] - row["pooling"]["log_density"] for row in rows if row["shape"] == "narrow"])
     tails = {
         f"{probability:g}": {

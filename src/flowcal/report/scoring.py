@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -31,7 +32,7 @@ __all__ = [
 BLOCKS, DRAWS = 10, 4000  # energy distances are means over blocks of so many draws each
 
 
-def write_scores(path: Path) -> dict[str, dict]:
+def write_scores(path: Path) -> dict[str, dict[str, Any]]:
     """Score every published entry against the truth, and keep the result as JSON.
 
     Parameters
@@ -50,8 +51,12 @@ def write_scores(path: Path) -> dict[str, dict]:
     return scores
 
 
-def score_box(entry: PublishedEntry) -> dict:
+def score_box(entry: PublishedEntry) -> dict[str, Any]:
     """Hold a published box for X_e against X_e*.
+
+    Parameters
+    ----------
+    entry : PublishedEntry
 
     Returns
     -------
@@ -70,21 +75,45 @@ def score_box(entry: PublishedEntry) -> dict:
 
 
 def true_uncertainty_model() -> UncertaintyModel:
-    """The truth as an uncertainty model: f_a itself, and the point X_e* as E."""
+    """The truth as an uncertainty model: f_a itself, and the point X_e* as E.
+
+    Returns
+    -------
+    UncertaintyModel
+    """
     return UncertaintyModel(_TrueDistribution(), EpistemicBox(_TRUE_X_E, _TRUE_X_E))
 
 
 def true_hours(
     simulator: Simulator, x_c: Sequence[float], hours: int, random_seed: int, runner: Runner | None = None
 ) -> xr.Dataset:
-    """New hours of the embedded real system at a control point, with the inputs x that made them."""
+    """New hours of the embedded real system at a control point, with the inputs x that made them.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    x_c : sequence of float, shape (3,)
+    hours : int
+    random_seed : int
+    runner : Runner, optional
+
+    Returns
+    -------
+    Dataset
+        x, seed and y by sample.
+    """
     rng = np.random.default_rng(random_seed)
     x = np.column_stack([_TrueDistribution().sample(hours, rng), np.tile([*_TRUE_X_E, *x_c], (hours, 1))])
     return run_campaign(simulator, x, rng.integers(1, SEED_MAX, hours, endpoint=True), runner)
 
 
-def score_aleatory(f_a: AleatoryDistribution, random_seed: int) -> dict:
+def score_aleatory(f_a: AleatoryDistribution, random_seed: int) -> dict[str, Any]:
     """Hold an f_a against the true one.
+
+    Parameters
+    ----------
+    f_a : AleatoryDistribution
+    random_seed : int
 
     Returns
     -------
@@ -99,7 +128,7 @@ def score_aleatory(f_a: AleatoryDistribution, random_seed: int) -> dict:
     return {
         "mean": {name: sample.mean(axis=0).tolist() for name, sample in samples.items()},
         "standard_deviation": {name: sample.std(axis=0).tolist() for name, sample in samples.items()},
-        "correlation": {name: float(np.corrcoef(sample.T)[0, 1]) for name, sample in samples.items()},
+        "correlation": {name: float(np.atleast_2d(np.corrcoef(sample.T))[0, 1]) for name, sample in samples.items()},
         "energy_distance": float(np.mean(distances)),
         "energy_distance_error": float(np.std(distances, ddof=1) / np.sqrt(BLOCKS)),
     }
@@ -135,19 +164,54 @@ def distances_by_hours(
 
 
 def direct_distances_by_hours(counts: Sequence[int], repeats: int, random_seed: int) -> list[list[float]]:
-    """The same for draws of X_a itself, one an hour: what the number of hours alone costs."""
+    """What the number of hours alone costs: `distances_by_hours` for draws of X_a itself, one an hour.
+
+    Parameters
+    ----------
+    counts : sequence of int
+    repeats : int
+    random_seed : int
+
+    Returns
+    -------
+    list of list of float
+        By count, a value a repeat.
+    """
     draws = _TrueDistribution().sample(10 * max(counts), np.random.default_rng([random_seed, 1]))
     return distances_by_hours(draws[None], counts, repeats, random_seed)
 
 
-def score_set(e: EpistemicSet) -> dict:
-    """Hold a set E against X_e*: whether it 'contains' it, and its 'volume', the unit cube being 1."""
+def score_set(e: EpistemicSet) -> dict[str, Any]:
+    """Hold a set E against X_e*.
+
+    Parameters
+    ----------
+    e : EpistemicSet
+
+    Returns
+    -------
+    dict
+        'contains': whether it holds X_e*; 'volume', the unit cube being 1.
+    """
     return {"contains": bool(e.contains([_TRUE_X_E])[0]), "volume": e.volume}
 
 
 def true_exceedance(number: int, x: ArrayLike) -> NDArray[np.float64]:
-    """Probability that X_a1 (number 0) or X_a2 (1) of the embedded real system exceeds x."""
-    return _TRUE_F_A[number].sf(x)
+    """Probability that an aleatory input of the embedded real system exceeds a value.
+
+    Parameters
+    ----------
+    number : int
+        0 for X_a1, 1 for X_a2.
+    x : array_like
+
+    Returns
+    -------
+    ndarray
+        Of the shape of x.
+    """
+    probability: NDArray[np.float64] = _TRUE_F_A[number].sf(x)
+    return probability
 
 
 class _TrueDistribution:
@@ -167,4 +231,5 @@ class _TrueDistribution:
     def log_prob(self, x_a: ArrayLike) -> NDArray[np.float64]:
         """Log density (n,) at x_a (n, 2)."""
         columns = np.asarray(x_a, np.float64).T
-        return sum(marginal.logpdf(values) for marginal, values in zip(_TRUE_F_A, columns, strict=True))
+        parts = (marginal.logpdf(values) for marginal, values in zip(_TRUE_F_A, columns, strict=True))
+        return sum(parts, np.zeros(()))

@@ -6,7 +6,7 @@ in, and the risk-based design, which this study does not make, left out.
 References
 ----------
 .. [1] C. Agrell, L. G. Crespo, V. Flovik, E. Vanem and S. Kenny, "The NASA and DNV Challenge on Optimization Under
-   Uncertainty", 2025, template of the results.
+   Uncertainty", 2025, https://github.com/dnv-opensource/UQ-Challenge-2025, template of the results.
 """
 
 import io
@@ -82,7 +82,10 @@ SCHEMA = _exactly(
         "problem_2": _exactly(dict.fromkeys(KEYS.values(), _exactly(dict.fromkeys(DESIGNS.values(), _DESIGN)))),
     }
 )
-"""JSON schema of results.json, for the parts that this study fills in."""
+"""JSON schema of results.json, for the parts that this study fills in.
+
+:meta hide-value:
+"""
 
 
 def export_submission(study: Study, folder: Path) -> list[Path]:
@@ -99,9 +102,16 @@ def export_submission(study: Study, folder: Path) -> list[Path]:
     -------
     list of Path
         What was written.
+
+    Raises
+    ------
+    ArtifactError
+        If a chapter has to be run first.
+    SubmissionError
+        If a problem has no design, or the results do not fit the organisers' form.
     """
     models = inferred_models(study)
-    results = {
+    results: dict[str, Any] = {
         "info": "Results of the study flowcal. Where an uncertainty model cannot tell whether any design keeps an "
         "epsilon, its most reliable design stands, with a pof_interval that says what is known.",
         "team_id": "To be filled in by the organizers.",
@@ -130,13 +140,21 @@ def export_submission(study: Study, folder: Path) -> list[Path]:
 def read_results(path: Path) -> dict[str, Any]:
     """A results.json, such as one that was filled in by hand after the export, held against the organisers' form.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict
+
     Raises
     ------
     SubmissionError
         If it cannot be read or does not fit; the message says where.
     """
     try:
-        results = read_json(path)
+        results: dict[str, Any] = read_json(path)
     except InputError as error:
         raise SubmissionError(str(error)) from error
     check_results(results)
@@ -145,6 +163,11 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def check_results(results: Mapping[str, Any]) -> None:
     """Hold results against the schema and their intervals against order.
+
+    Parameters
+    ----------
+    results : mapping
+        What results.json holds.
 
     Raises
     ------
@@ -164,7 +187,7 @@ def _intervals(node: Any, path: str) -> list[tuple[str, float, float]]:
     """Every interval in the results, with its place."""
     if not isinstance(node, Mapping):
         return []
-    found = []
+    found: list[tuple[str, float, float]] = []
     for key, value in node.items():
         place = f"{path}.{key}"
         found += [(place, *value)] if key.endswith("_interval") else _intervals(value, place)
@@ -181,7 +204,8 @@ def _not_finite(node: Any, path: str) -> str | None:
 
 def _best_guess(model: UncertaintyModel) -> list[float]:
     """The mean of E."""
-    return model.e.sample(1000, np.random.default_rng(1)).mean(axis=0).round(5).tolist()
+    guess: list[float] = model.e.sample(1000, np.random.default_rng(1)).mean(axis=0).round(5).tolist()
+    return guess
 
 
 def _prediction_intervals(bounds: xr.Dataset) -> dict[str, Any]:

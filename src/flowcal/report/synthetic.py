@@ -13,15 +13,24 @@ from flowcal.infer.population import Form
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.simulator import Simulator
 
-__all__ = ["ENTROPY", "SHAPES", "SyntheticSystem", "synthetic_system"]
+__all__ = ["ENTROPY", "SHAPES", "Shape", "SyntheticSystem", "synthetic_system"]
 
 HOURS = 100  # for each control point, as the challenge grants
-ENTROPY = 7  # of all that is drawn for a system
+ENTROPY = 7
+"""Seed of all that is drawn for a system, beside its number."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind of f_a: its families, and how its numbers are drawn."""
+    """A kind of f_a.
+
+    Attributes
+    ----------
+    form : Form
+        Its families.
+    draw : callable
+        From a generator to the form's numbers.
+    """
 
     form: Form
     draw: Callable[[np.random.Generator], Sequence[float]]
@@ -91,12 +100,28 @@ SHAPES: Mapping[str, Shape] = {
     "outside": Shape(Form(("Weibull", "Weibull"), "Gaussian", clusters=2), _correlated_clusters),
 }
 """Kinds of f_a. An hour can hardly tell the X_a2 of 'narrow' from a constant; no candidate has the form 'outside', two
-clusters with inputs that depend on each other within each."""
+clusters with inputs that depend on each other within each.
+
+:meta hide-value:
+"""
 
 
 @dataclass(frozen=True)
 class SyntheticSystem:
-    """A real system that is made up: its X_e*, its f_a, and what it showed at Table 1's points."""
+    """A real system that is made up: its X_e*, its f_a, and what it showed at Table 1's points.
+
+    Attributes
+    ----------
+    number : int
+    shape : str
+        One of `SHAPES`.
+    x_e : ndarray, shape (3,)
+    f_a : FamilyDistribution
+    x_a : ndarray, shape (1000, 2)
+        Of the hours that it showed.
+    observed : Dataset
+        y and x_c by sample (1000): a hundred hours at each point.
+    """
 
     number: int
     shape: str
@@ -107,7 +132,25 @@ class SyntheticSystem:
 
 
 def synthetic_system(simulator: Simulator, number: int) -> SyntheticSystem:
-    """The system of a number from 0 up; shapes take turns, all else is drawn at random."""
+    """The system of a number; shapes take turns, all else is drawn at random.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    number : int
+        From 0 up.
+
+    Returns
+    -------
+    SyntheticSystem
+
+    Examples
+    --------
+    >>> from flowcal.simulate.windfarm import WindFarm
+    >>> system = synthetic_system(WindFarm(), 2)
+    >>> system.shape, dict(system.observed.y.sizes)
+    ('bimodal', {'sample': 1000, 'time': 60, 'output': 6})
+    """
     rng = np.random.default_rng([ENTROPY, number])
     name = list(SHAPES)[number % len(SHAPES)]
     shape = SHAPES[name]

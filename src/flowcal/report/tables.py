@@ -8,6 +8,16 @@ __all__ = ["markdown_table"]
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table.
 
+    Parameters
+    ----------
+    header : sequence of str
+    rows : iterable of sequence
+        Cells of any kind, printed as they are.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> print(markdown_table(["input", "best guess"], [["X_e1", 0.323]]))

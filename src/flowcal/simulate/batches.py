@@ -14,6 +14,8 @@ from flowcal.simulate.simulator import SimulationError, Simulator
 __all__ = ["TRIES", "Outcome", "Piece", "run_batch", "simulate_apart", "simulate_checked"]
 
 TRIES = 3
+"""How often a run is tried before it is given up."""
+
 HOPELESS = 3  # so many runs have failed for good and none has succeeded: it is no matter of single runs
 
 Failures = dict[int, list[SimulationError]]
@@ -61,6 +63,18 @@ class Outcome:
 def run_batch(simulator: Simulator, pieces: Mapping[int, Piece], store: SharedStore | None = None) -> Outcome:
     """Simulate pieces of a campaign, by chunk, and store whole chunks here if this machine sees the store.
 
+    Parameters
+    ----------
+    simulator : Simulator
+    pieces : mapping of int to Piece
+        What to simulate, by chunk.
+    store : SharedStore, optional
+        Where whole chunks are put down if this machine sees it; all are returned if not given.
+
+    Returns
+    -------
+    Outcome
+
     Raises
     ------
     SimulationError
@@ -68,8 +82,8 @@ def run_batch(simulator: Simulator, pieces: Mapping[int, Piece], store: SharedSt
     OSError
         If the store cannot be written.
     """
-    stored = store is not None and store.is_visible()
-    pieces = {index: piece for index, piece in pieces.items() if not (stored and piece.whole and store.has(index))}
+    seen = store if store is not None and store.is_visible() else None
+    pieces = {index: piece for index, piece in pieces.items() if not (seen and piece.whole and seen.has(index))}
     if not pieces:  # another worker did, and was lost before it could say so
         return Outcome()
     start = time.perf_counter()
@@ -82,8 +96,8 @@ def run_batch(simulator: Simulator, pieces: Mapping[int, Piece], store: SharedSt
         failed = {row - first: errors for row, errors in failures.items() if first <= row < last}
         if failed:
             outcome.failures[index] = failed
-        if stored and piece.whole and not failed:
-            store.put(index, y[first:last])
+        if seen and piece.whole and not failed:
+            seen.put(index, y[first:last])
         else:
             outcome.y[index] = y[first:last]
         first = last
@@ -119,7 +133,8 @@ def simulate_apart(
     SimulationError
         If the first runs that were tried alone all fail: the last error, for all rows.
     """
-    y, failures, succeeded = np.full((len(x), *HOUR), np.nan), {}, False
+    failures: Failures = {}
+    y, succeeded = np.full((len(x), *HOUR), np.nan), False
     todo = [np.arange(len(x))]
     while todo:
         rows = todo.pop()
@@ -143,7 +158,23 @@ def simulate_apart(
 
 
 def simulate_checked(simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Some runs, refused unless they are what a simulator has to return."""
+    """Some runs, refused unless they are what a simulator has to return.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    x : ndarray, shape (n, 8)
+    seed : ndarray, shape (n,)
+
+    Returns
+    -------
+    ndarray, shape (n, 60, 6)
+
+    Raises
+    ------
+    SimulationError
+        If the simulator raises anything, returns another shape, or returns NaN or infinity.
+    """
     try:
         y = np.asarray(simulator.simulate(x, seed))
     except SimulationError:

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -47,6 +48,15 @@ HOPELESS = 3  # batches in which nothing succeeded, before any other has: the ca
 
 class CampaignIncomplete(CampaignError):
     """Some runs of a campaign failed; all others have been made, and are kept where the runner keeps any.
+
+    Parameters
+    ----------
+    failures : list of SimulationError
+        What went wrong, with rows counted over the whole campaign.
+    runs : int
+        Of the campaign.
+    listed : Path or None
+        File that lists the runs that failed.
 
     Attributes
     ----------
@@ -86,6 +96,11 @@ class Runner:
         Runs that are stored as one; a batch has as many chunks as take some seconds.
     allowed_share : float
         Share of a campaign's runs that may fail where not all are needed, in [0, 1).
+
+    Raises
+    ------
+    InputError
+        If `workers` or `chunk` is below 1, or `allowed_share` leaves [0, 1).
     """
 
     workers: int = 1
@@ -138,6 +153,13 @@ def run_campaign(
         If the store is in use by another process, holds something else or cannot be written, or a scheduler is gone.
     CampaignIncomplete
         If more runs failed than may, after all others have been made; before that where nothing succeeds.
+
+    Examples
+    --------
+    >>> from flowcal.simulate.windfarm import WindFarm
+    >>> hours = run_campaign(WindFarm(), [[0.1, 0.2, 0.3, 0.4, 0.5, 0.533, 0.666, 0.5]] * 2, [10, 11])
+    >>> dict(hours.y.sizes)
+    {'sample': 2, 'time': 60, 'output': 6}
     """
     runner = runner or Runner()
     x, seed = check_runs(x, seed)
@@ -165,7 +187,19 @@ def _without(hours: xr.Dataset, quarantine: Quarantine) -> xr.Dataset:
 
 
 def campaign_path(folder: Path, simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int64]) -> Path:
-    """Where a runner with this folder keeps the campaign of these runs on this simulator."""
+    """Where a runner with this folder keeps the campaign of these runs on this simulator.
+
+    Parameters
+    ----------
+    folder : Path
+    simulator : Simulator
+    x : ndarray, shape (n, 8)
+    seed : ndarray, shape (n,)
+
+    Returns
+    -------
+    Path
+    """
     return folder / f"{campaign_digest(simulator.identity, x, seed)[:16]}.zarr"
 
 
@@ -211,7 +245,7 @@ class _Campaign:
     def _drain(self, crew: Crew, todo: dict[int, NDArray[np.int64]], progress: tqdm) -> None:
         """Run what is to do and take it out of `todo` as it is done, few enough at a time to fit in memory."""
         waiting = deque(todo)
-        running: dict[Future, dict[int, Piece]] = {}
+        running: dict[Future[Any], dict[int, Piece]] = {}
         try:
             while waiting or running:
                 width = crew.width() if waiting else 0
@@ -250,7 +284,9 @@ class _Campaign:
         whole = len(rows) == len(self.results.seed[rows_of(index, self.results.chunk)])
         return Piece(self.results.x[rows], self.results.seed[rows], whole)
 
-    def _settle(self, crew: Crew, future: Future, batch: dict[int, Piece], todo: dict[int, NDArray[np.int64]]) -> None:
+    def _settle(
+        self, crew: Crew, future: Future[Any], batch: dict[int, Piece], todo: dict[int, NDArray[np.int64]]
+    ) -> None:
         """Keep what came of a batch."""
         try:
             outcome = self._outcome(crew, future, batch)
@@ -273,9 +309,10 @@ class _Campaign:
         for index, rows in ((index, todo[index]) for index in batch):
             self._keep(index, rows, batch[index], outcome)
 
-    def _outcome(self, crew: Crew, future: Future, batch: dict[int, Piece]) -> Outcome:
+    def _outcome(self, crew: Crew, future: Future[Any], batch: dict[int, Piece]) -> Outcome:
         try:
-            return crew.result(future)
+            outcome: Outcome = crew.result(future)
+            return outcome
         except WorkerKilled:
             return self._without_killers(crew, batch)
 
@@ -293,7 +330,8 @@ class _Campaign:
 
         def simulate(x: NDArray[np.float64], seed: NDArray[np.int64]) -> NDArray[np.float64]:
             try:
-                return crew.result(crew.submit(simulate_checked, self.simulator, x, seed))
+                y: NDArray[np.float64] = crew.result(crew.submit(simulate_checked, self.simulator, x, seed))
+                return y
             except WorkerKilled as error:
                 raise WorkerKilled(error.reason, np.arange(len(x))) from error
 

@@ -50,15 +50,43 @@ class Crew:
         return self._client is None
 
     def width(self) -> int:
-        """How many batches to have under way: two for each thread that is there at the moment."""
+        """How many batches to have under way: two for each thread that is there at the moment.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        CrewLost
+            If the scheduler is gone.
+        """
         if self._client is None:
             return 1
         with _noticing_loss():
-            return 2 * max(1, sum(self._client.nthreads().values()))
+            threads: int = sum(self._client.nthreads().values())
+        return 2 * max(1, threads)
 
-    def submit(self, function: Callable[..., Any], /, *args: Any) -> Future:
-        """Have a call made; raises `CrewLost`."""
-        future: Future = Future()
+    def submit(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """Have a call made.
+
+        Parameters
+        ----------
+        function : callable
+        *args : any
+            Its arguments.
+
+        Returns
+        -------
+        Future
+            Of what the call will return or raise.
+
+        Raises
+        ------
+        CrewLost
+            If the scheduler is gone.
+        """
+        future: Future[Any] = Future()
         if self._client is None:
             future.set_running_or_notify_cancel()
             _settle(future, partial(function, *args))
@@ -73,8 +101,24 @@ class Crew:
         future.add_done_callback(lambda done: there.cancel() if done.cancelled() else None)
         return future
 
-    def wait(self, futures: Iterable[Future]) -> set[Future]:
-        """Wait until calls have ended, and return those; raises `CrewLost`."""
+    def wait(self, futures: Iterable[Future[Any]]) -> set[Future[Any]]:
+        """Wait until calls have ended.
+
+        Parameters
+        ----------
+        futures : iterable of Future
+            From `submit`.
+
+        Returns
+        -------
+        set of Future
+            Those that are done, one at least.
+
+        Raises
+        ------
+        CrewLost
+            If the scheduler is gone.
+        """
         while not (ended := wait(futures, None if self.is_here else PULSE, FIRST_COMPLETED).done):
             self._muster()
         return ended
@@ -87,8 +131,25 @@ class Crew:
             if not self._client.nthreads():
                 warnings.warn("there are no workers at the moment; waiting for some", FlowcalWarning, stacklevel=2)
 
-    def result(self, future: Future) -> Any:
-        """What a call returned or raised, or `CrewLost`, or `WorkerKilled`; waits for it."""
+    def result(self, future: Future[Any]) -> Any:
+        """What a call returned; whatever it raised is raised here.
+
+        Parameters
+        ----------
+        future : Future
+            From `submit`; waited for.
+
+        Returns
+        -------
+        any
+
+        Raises
+        ------
+        CrewLost
+            If the scheduler is gone, and with it the result.
+        WorkerKilled
+            If every worker that the call was given to ended.
+        """
         self.wait([future])
         if self._client is None:
             return future.result()
@@ -106,6 +167,17 @@ class Crew:
 @contextmanager
 def gather_crew(workers: int, scheduler: str | None) -> Iterator[Crew]:
     """The crew of this many processes, which stay for the next campaign, or of the cluster whose scheduler is named.
+
+    Parameters
+    ----------
+    workers : int
+        Processes of this machine; 1 is this one.
+    scheduler : str or None
+        Address of a Dask scheduler, in place of processes.
+
+    Yields
+    ------
+    Crew
 
     Raises
     ------
@@ -128,6 +200,12 @@ def gather_crew(workers: int, scheduler: str | None) -> Iterator[Crew]:
 
 def wait_for_crew(workers: int, scheduler: str | None) -> None:
     """Wait until a scheduler that is gone has come back; processes of this machine are started anew.
+
+    Parameters
+    ----------
+    workers : int
+    scheduler : str or None
+        As for `gather_crew`.
 
     Raises
     ------
@@ -165,7 +243,7 @@ def _processes(workers: int) -> "Client":
     return Client(cluster, set_as_default=False)
 
 
-def _hand_over(future: Future, there: "distributed.Future") -> None:
+def _hand_over(future: Future[Any], there: "distributed.Future[Any]") -> None:
     """Pass on what became of a call on the cluster.
 
     Dask's own executor never does where a result is lost with its worker and the next try fails.
@@ -174,7 +252,7 @@ def _hand_over(future: Future, there: "distributed.Future") -> None:
         _settle(future, there.result)
 
 
-def _settle(future: Future, call: Callable[[], Any]) -> None:
+def _settle(future: Future[Any], call: Callable[[], Any]) -> None:
     try:
         future.set_result(call())
     except Exception as error:

@@ -53,23 +53,72 @@ class ShortTableError(TableError):
 
 
 def write_runs(path: Path, x: NDArray[np.float64], seed: NDArray[np.int64]) -> None:
-    """Write `input.txt`: x (n, 8) and seed (n,) as rows of nine numbers that read back unchanged."""
+    """Write `input.txt`: x (n, 8) and seed (n,) as rows of nine numbers that read back unchanged.
+
+    Parameters
+    ----------
+    path : Path
+    x : ndarray, shape (n, 8)
+    seed : ndarray, shape (n,)
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
     _write(path, x, seed)
 
 
 def read_runs(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Read `input.txt` into x (n, 8) and seed (n,); raises `TableError` or `InputError` on anything else."""
+    """Read `input.txt`.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    x : ndarray, shape (n, 8)
+    seed : ndarray, shape (n,)
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read or is no table of nine numbers a row.
+    InputError
+        If an input leaves [0, 1], or a seed is none.
+    """
     table = _read_numbers(path, columns=len(INPUTS) + 1, most_rows=MOST_RUNS)
     return check_runs(table[:, :-1], table[:, -1])
 
 
 def write_output(path: Path, y: NDArray[np.float64]) -> None:
-    """Write `Y_out.csv` for y (n, 60, 6), runs numbered from 1, in numbers that read back unchanged."""
+    """Write `Y_out.csv` for y (n, 60, 6), runs numbered from 1, in numbers that read back unchanged.
+
+    Parameters
+    ----------
+    path : Path
+    y : ndarray, shape (n, 60, 6)
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
     _write(path, y.reshape(-1, len(OUTPUTS)), np.repeat(np.arange(1, len(y) + 1), TIME_STEPS))
 
 
 def read_output(path: Path, runs: int) -> NDArray[np.float64]:
     """Read `Y_out.csv` of a given number of runs into y (runs, 60, 6).
+
+    Parameters
+    ----------
+    path : Path
+    runs : int
+
+    Returns
+    -------
+    ndarray, shape (runs, 60, 6)
 
     Raises
     ------

@@ -91,7 +91,7 @@ class Executable:
             )
         if not time_limit > 0:
             raise InputError(f"time_limit is {time_limit}; needed are seconds above 0.")
-        files = [str(Path(part).absolute()) if Path(part).is_file() else part for part in arguments]
+        files = [str(Path(part).absolute()) if Path(part).is_file() else str(part) for part in arguments]
         self._command = [str(Path(found).absolute()), *files]  # the program runs in another folder
         self._time_limit = time_limit
 
@@ -116,7 +116,17 @@ class Executable:
         return {"name": "executable", "arguments": shlex.join(self._command[1:]), "sha256": digest.hexdigest()}
 
     def simulate(self, x: ArrayLike, seed: ArrayLike) -> NDArray[np.float64]:
-        """Run the hours: x (n, 8) in [0, 1], seed (n,) to y (n, 60, 6).
+        """Run the hours.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, 8)
+            Inputs in [0, 1].
+        seed : array_like of int, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (n, 60, 6)
 
         Raises
         ------
@@ -158,7 +168,7 @@ class Executable:
             raise ProgramFailed(f"{command[0]} ended with exit code {code}; it said: {said}", everyone)
 
 
-def _kill_group(process: subprocess.Popen) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """End the program, and every child that it has left behind, which may still write."""
     if os.name == "posix":
         with suppress(ProcessLookupError):  # nobody is left

@@ -1,5 +1,7 @@
 """Simulated and observed hours as a labelled dataset: sample by minute by output."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +14,7 @@ __all__ = ["check_hours", "label", "labelled_hours", "peaks", "total_power"]
 TIME = ("time", np.arange(TIME_STEPS), {"units": "minutes", "long_name": "time within the hour"})
 
 
-def labelled_hours(y: ArrayLike, **more: tuple) -> xr.Dataset:
+def labelled_hours(y: ArrayLike, **more: tuple[Any, ...]) -> xr.Dataset:
     """Outputs y (n, 60, 6) as the dataset that every later step takes.
 
     Parameters
@@ -25,12 +27,28 @@ def labelled_hours(y: ArrayLike, **more: tuple) -> xr.Dataset:
     -------
     Dataset
         Variable y over sample, time and output, with a unit for each output, and the further ones.
+
+    Examples
+    --------
+    >>> hours = labelled_hours(np.zeros((2, 60, 6)))
+    >>> hours.unit.sel(output="y1").item()
+    'MW'
     """
     return label(xr.Dataset({"y": (("sample", "time", "output"), y), **more}))
 
 
 def label(hours: xr.Dataset) -> xr.Dataset:
-    """The dataset with the names of its outputs and inputs, its minutes and its units."""
+    """The dataset with the names of its outputs and inputs, its minutes and its units.
+
+    Parameters
+    ----------
+    hours : Dataset
+        With dimensions among sample, time, output and input.
+
+    Returns
+    -------
+    Dataset
+    """
     names = {"time": TIME, "output": list(OUTPUTS), "unit": ("output", [OUTPUT_UNITS[name] for name in OUTPUTS])}
     if "input" in hours.dims:
         names["input"] = list(INPUTS)
@@ -38,18 +56,51 @@ def label(hours: xr.Dataset) -> xr.Dataset:
 
 
 def total_power(hours: xr.Dataset) -> xr.DataArray:
-    """Mean over the hour of y1 + y2 + y3 [MW], by sample; its expectation is the objective J of the designs."""
+    """Mean over the hour of y1 + y2 + y3 [MW], by sample; its expectation is the objective J of the designs.
+
+    Parameters
+    ----------
+    hours : Dataset
+        With y by sample, time and output.
+
+    Returns
+    -------
+    DataArray
+        [MW], by sample.
+    """
     power = hours.y.sel(output=list(POWERS)).sum("output").mean("time")
-    return power.assign_attrs(units="MW", long_name="mean of y1 + y2 + y3")
+    labelled: xr.DataArray = power.assign_attrs(units="MW", long_name="mean of y1 + y2 + y3")
+    return labelled
 
 
 def peaks(hours: xr.Dataset) -> xr.DataArray:
-    """Largest value within the hour of each output, by sample and output."""
-    return hours.y.max("time").assign_attrs(long_name="largest value within the hour")
+    """Largest value within the hour of each output, by sample and output.
+
+    Parameters
+    ----------
+    hours : Dataset
+        With y by sample, time and output.
+
+    Returns
+    -------
+    DataArray
+    """
+    largest: xr.DataArray = hours.y.max("time").assign_attrs(long_name="largest value within the hour")
+    return largest
 
 
 def check_hours(y: ArrayLike, x_c: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Hours y (n, 60, 6) and their control points x_c (n, 3) as arrays fit for inference.
+
+    Parameters
+    ----------
+    y : array_like, shape (n, 60, 6)
+    x_c : array_like, shape (n, 3)
+
+    Returns
+    -------
+    y : ndarray, shape (n, 60, 6)
+    x_c : ndarray, shape (n, 3)
 
     Raises
     ------

@@ -3,9 +3,10 @@
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   section 3.2.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 3.2.
 .. [2] M. D. McKay, R. J. Beckman and W. J. Conover, "A comparison of three methods for selecting values of input
-   variables in the analysis of output from a computer code", Technometrics 21(2), 1979.
+   variables in the analysis of output from a computer code", Technometrics 21(2), 1979,
+   doi:10.1080/00401706.1979.10489755.
 """
 
 import numpy as np
@@ -38,6 +39,12 @@ def turning_point(levels: ArrayLike, response: ArrayLike) -> float | None:
     float or None
         Median over the responses that turn, by the parabola through the extremum and its neighbours; None where at
         most half of the responses that move at all turn.
+
+    Examples
+    --------
+    >>> levels = np.linspace(0, 1, 11)
+    >>> round(turning_point(levels, np.square(levels - 0.4)[:, None]), 3)
+    0.4
     """
     levels, response = np.asarray(levels, float), np.asarray(response, float)
     moving = response[:, np.ptp(response, axis=0) > 1e-9 * (1 + np.abs(response).max(axis=0))]
@@ -60,6 +67,11 @@ def choose_levels(levels: ArrayLike, response: ArrayLike, count: int) -> Array:
     -------
     ndarray, shape (count,)
         Rising levels in (0, 1). Without a turning point they are spread evenly, as [1]_ does for X_c3.
+
+    Raises
+    ------
+    InputError
+        If the levels do not rise from 0 to 1, a response is missing or not finite, or the count is below 1.
     """
     levels, response = np.asarray(levels, float), np.asarray(response, float)
     if levels.ndim != 1 or response.shape[:1] != levels.shape or not (np.diff(levels) > 0).all():
@@ -112,7 +124,7 @@ def _extremum(levels: Array, values: Array) -> float | None:
         k = int(np.argmax(curve))
         if 0 < k < len(curve) - 1 and min(curve[k] - curve[0], curve[k] - curve[-1]) > 0.1 * np.ptp(curve):
             a, b, _ = np.polyfit(levels[k - 1 : k + 2], curve[k - 1 : k + 2], 2)
-            return -b / (2 * a)
+            return float(-b / (2 * a))
     return None
 
 
@@ -121,7 +133,8 @@ def _variation_rate(levels: Array, response: Array) -> Array:
     spread = np.ptp(response, axis=0)
     slopes = np.abs(np.gradient(response[:, spread > 0] / spread[spread > 0], levels, axis=0)).mean(axis=1)
     rate = np.interp(GRID, levels, slopes)
-    return np.maximum(rate, LEAST_RATE * rate.mean())
+    raised: Array = np.maximum(rate, LEAST_RATE * rate.mean())
+    return raised
 
 
 def _mass(at: Array, density: Array) -> float:
@@ -131,4 +144,5 @@ def _mass(at: Array, density: Array) -> float:
 def _quantiles(at: Array, density: Array, count: int) -> Array:
     """Points that cut the density into parts of equal mass, in the middle of each part."""
     mass = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(at))])
-    return np.interp((np.arange(count) + 0.5) / max(count, 1) * mass[-1], mass, at)
+    middles: Array = np.interp((np.arange(count) + 0.5) / max(count, 1) * mass[-1], mass, at)
+    return middles

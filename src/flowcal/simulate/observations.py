@@ -53,6 +53,11 @@ class Source:
     name : str
         ``embedded`` for the embedded real system, ``organisers`` for the organisers' example hours, or the path of a
         folder laid out as `read_folder` asks.
+
+    Raises
+    ------
+    InputError
+        If the name is neither of the two words nor a folder with an index of control points.
     """
 
     name: str = "embedded"
@@ -87,6 +92,19 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
     -------
     Dataset
         y by sample, time and output, x_c by sample and control.
+
+    Raises
+    ------
+    FetchFailed
+        If the organisers' hours are asked for and are not to be had.
+    InputError
+        If a folder's index or one of its files does not fit.
+
+    Examples
+    --------
+    >>> hours = observe(Source(), TABLE_1[:2])
+    >>> dict(hours.y.sizes)
+    {'sample': 200, 'time': 60, 'output': 6}
     """
     if source.name == "embedded":
         system = RealSystem()
@@ -98,6 +116,10 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
 
 def organisers_file() -> Path | None:
     """The organisers' example hours on this machine, or None where they have not been fetched.
+
+    Returns
+    -------
+    Path or None
 
     Raises
     ------
@@ -112,6 +134,10 @@ def organisers_file() -> Path | None:
 
 def fetch_organisers_file() -> Path:
     """The organisers' example hours, downloaded if they are not here yet, in either case with their checksum verified.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
@@ -129,7 +155,22 @@ def fetch_organisers_file() -> Path:
 
 
 def read_organisers_file(path: Path) -> xr.Dataset:
-    """The organisers' 100 hours at the control point that they print for them."""
+    """The organisers' 100 hours at the control point that they print for them.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Dataset
+        y by sample (100), time and output, x_c by sample and control.
+
+    Raises
+    ------
+    TableError
+        If the file does not hold a hundred hours of that form.
+    """
     return observed_hours(read_observed_hours(path, ORGANISERS_HOURS), BASELINE)
 
 
@@ -141,6 +182,11 @@ def read_folder(folder: Path) -> xr.Dataset:
     folder : Path
         Holds `control_points.csv`, with the header ``file,X_c1,X_c2,X_c3`` and a row for every file of hours beside it;
         each such file is laid out as the organisers' `Y_out_example.csv`, with any number of hours.
+
+    Returns
+    -------
+    Dataset
+        y by sample, time and output, x_c by sample and control.
 
     Raises
     ------

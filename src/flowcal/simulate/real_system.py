@@ -98,7 +98,7 @@ class RealSystem:
         return observed_hours(y, point)
 
 
-def check_control_point(x_c: Sequence[float]) -> tuple[float, ...]:
+def check_control_point(x_c: Sequence[float] | Sequence[str]) -> tuple[float, ...]:
     """The control point as a tuple of three floats, or an `InputError`."""
     try:
         point = tuple(float(value) + 0.0 for value in x_c)  # the sum makes -0 the same point as 0

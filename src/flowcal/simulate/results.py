@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 HOUR = (TIME_STEPS, len(OUTPUTS))
+"""Shape of the outputs of one run."""
 
 
 class CampaignError(FlowcalError):
@@ -55,24 +56,59 @@ class Results(Protocol):
         ...
 
     def missing(self) -> dict[int, NDArray[np.int64]]:
-        """Rows of the campaign, by chunk, that have no outputs yet or damaged ones."""
+        """Rows of the campaign, by chunk, that have no outputs yet or damaged ones.
+
+        Returns
+        -------
+        dict of int to ndarray of int
+        """
         ...
 
     def put(self, index: int, y: NDArray[np.float64]) -> None:
-        """Put down the outputs of a chunk."""
+        """Put down the outputs of a chunk.
+
+        Parameters
+        ----------
+        index : int
+            Of the chunk.
+        y : ndarray, shape (k, 60, 6)
+        """
         ...
 
     def get(self, index: int) -> NDArray[np.float64]:
-        """The outputs of a chunk that is there."""
+        """The outputs of a chunk that is there.
+
+        Parameters
+        ----------
+        index : int
+            Of the chunk.
+
+        Returns
+        -------
+        ndarray, shape (k, 60, 6)
+        """
         ...
 
     def dataset(self) -> xr.Dataset:
-        """x, seed and y by sample."""
+        """x, seed and y by sample.
+
+        Returns
+        -------
+        Dataset
+        """
         ...
 
 
 class MemoryResults:
-    """Results in one array."""
+    """Results in one array.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, 8)
+    seed : ndarray, shape (n,)
+    chunk : int
+        Runs that are put down as one.
+    """
 
     shared = None
 
@@ -81,20 +117,47 @@ class MemoryResults:
         self._y = np.full((len(x), *HOUR), np.nan)
 
     def missing(self) -> dict[int, NDArray[np.int64]]:
-        """All rows, by chunk: no output outlives the process."""
+        """All rows, by chunk: no output outlives the process.
+
+        Returns
+        -------
+        dict of int to ndarray of int
+        """
         rows = np.arange(len(self.x))
         return {first // self.chunk: rows[first : first + self.chunk] for first in range(0, len(rows), self.chunk)}
 
     def put(self, index: int, y: NDArray[np.float64]) -> None:
-        """Put down the outputs of a chunk."""
+        """Put down the outputs of a chunk.
+
+        Parameters
+        ----------
+        index : int
+            Of the chunk.
+        y : ndarray, shape (k, 60, 6)
+        """
         self._y[rows_of(index, self.chunk)] = y
 
     def get(self, index: int) -> NDArray[np.float64]:
-        """The outputs of a chunk that is there."""
+        """The outputs of a chunk that is there.
+
+        Parameters
+        ----------
+        index : int
+            Of the chunk.
+
+        Returns
+        -------
+        ndarray, shape (k, 60, 6)
+        """
         return self._y[rows_of(index, self.chunk)]
 
     def dataset(self) -> xr.Dataset:
-        """x, seed and y by sample."""
+        """x, seed and y by sample.
+
+        Returns
+        -------
+        Dataset
+        """
         y = (("sample", "time", "output"), self._y)
         return xr.Dataset({"x": (("sample", "input"), self.x), "seed": ("sample", self.seed), "y": y})
 
@@ -114,27 +177,71 @@ class SharedStore:
     token: str
 
     def is_visible(self) -> bool:
-        """Whether this machine sees the store."""
+        """Whether this machine sees the store.
+
+        Returns
+        -------
+        bool
+        """
         try:
             return lock_path(self.path).read_text() == self.token
         except (OSError, UnicodeDecodeError):
             return False
 
     def has(self, index: int) -> bool:
-        """Whether the chunk is there."""
+        """Whether the chunk is there.
+
+        Parameters
+        ----------
+        index : int
+            Of the chunk.
+
+        Returns
+        -------
+        bool
+        """
         return _chunk_file(self.path, self._y, index).exists()
 
     def put(self, index: int, y: NDArray[np.float64]) -> None:
-        """Put down the outputs of a chunk, which appears in full or not at all."""
+        """Put down the outputs of a chunk, which appears in full or not at all.
+
+        Parameters
+        ----------
+        index : int
+            Of the chunk.
+        y : ndarray, shape (k, 60, 6)
+
+        Raises
+        ------
+        OSError
+            If the store cannot be written.
+        """
         self._y[rows_of(index, self._y.chunks[0])] = y
 
     @cached_property
-    def _y(self) -> zarr.Array:
+    def _y(self) -> "zarr.Array[Any]":
         return zarr.open_array(self.path / "y", mode="r+", zarr_format=3)
 
 
 class StoredResults:
-    """Results in a zarr store with a checksum on every chunk, whose lock this process holds."""
+    """Results in a zarr store with a checksum on every chunk, whose lock this process holds.
+
+    Parameters
+    ----------
+    path : Path
+        Of the store, which is made where there is none.
+    identity : dict of str to str
+        The simulator's.
+    x : ndarray, shape (n, 8)
+    seed : ndarray, shape (n,)
+    chunk : int
+        Runs that are stored as one; a store that is there keeps its own.
+
+    Raises
+    ------
+    CampaignError
+        If the path holds something else, or another campaign.
+    """
 
     def __init__(
         self, path: Path, identity: dict[str, str], x: NDArray[np.float64], seed: NDArray[np.int64], chunk: int
@@ -148,7 +255,7 @@ class StoredResults:
         self.shared = SharedStore(self._path, uuid.uuid4().hex)
         lock_path(self._path).write_text(self.shared.token)
 
-    def _create(self, manifest: dict, chunk: int) -> None:
+    def _create(self, manifest: dict[str, Any], chunk: int) -> None:
         """Make the store under another name, so that it never exists without its runs and its manifest."""
         draft = self._path.with_suffix(".partial")
         shutil.rmtree(draft, ignore_errors=True)
@@ -158,7 +265,7 @@ class StoredResults:
         _create_y(draft, len(self.x), max(1, min(chunk, len(self.x))))
         draft.rename(self._path)
 
-    def _open(self, manifest: dict) -> zarr.Array:
+    def _open(self, manifest: dict[str, Any]) -> "zarr.Array[Any]":
         try:
             group = zarr.open_group(self._path, mode="r+", zarr_format=3)
             found, y = dict(group.attrs), group["y"]
@@ -172,12 +279,17 @@ class StoredResults:
             raise CampaignError(
                 f"{self._path} holds another campaign: {reprlib.repr(found)}; asked for was {reprlib.repr(manifest)}."
             )
-        if not fits:
+        if not isinstance(y, zarr.Array) or not fits:
             raise CampaignError(f"{self._path} keeps its outputs in a way that is not ours. Delete it or name another.")
         return y
 
     def missing(self) -> dict[int, NDArray[np.int64]]:
-        """Rows of the campaign, by chunk, that have no outputs yet or damaged ones."""
+        """Rows of the campaign, by chunk, that have no outputs yet or damaged ones.
+
+        Returns
+        -------
+        dict of int to ndarray of int
+        """
         rows = {index: np.arange(len(self.x))[rows_of(index, self.chunk)] for index in range(self._y.nchunks)}
         bad = {index: rows[index][self._unusable(index)] for index in rows}
         return {index: found for index, found in bad.items() if len(found)}
@@ -187,23 +299,56 @@ class StoredResults:
         if not _chunk_file(self._path, self._y, index).exists():
             return slice(None)
         try:
-            return ~np.isfinite(self.get(index)).all(axis=(1, 2))
+            whole: NDArray[np.bool_] = np.all(np.isfinite(self.get(index)), axis=(1, 2))
+            return ~whole
         except ValueError:  # checksum or length
             warnings.warn(f"chunk {index} of {self._path} is damaged and is run again", stacklevel=2)
             _chunk_file(self._path, self._y, index).unlink()
             return slice(None)
 
     def put(self, index: int, y: NDArray[np.float64]) -> None:
-        """Put down the outputs of a chunk, which appears in full or not at all."""
+        """Put down the outputs of a chunk, which appears in full or not at all.
+
+        Parameters
+        ----------
+        index : int
+            Of the chunk.
+        y : ndarray, shape (k, 60, 6)
+
+        Raises
+        ------
+        OSError
+            If the store cannot be written.
+        """
         self._y[rows_of(index, self.chunk)] = y
 
     def get(self, index: int) -> NDArray[np.float64]:
-        """The outputs of a chunk that is there."""
-        return self._y[rows_of(index, self.chunk)]
+        """The outputs of a chunk that is there.
+
+        Parameters
+        ----------
+        index : int
+            Of the chunk.
+
+        Returns
+        -------
+        ndarray, shape (k, 60, 6)
+
+        Raises
+        ------
+        ValueError
+            If the chunk's checksum or length is wrong.
+        """
+        return np.asarray(self._y[rows_of(index, self.chunk)])
 
     def dataset(self) -> xr.Dataset:
-        """x, seed and y by sample; y is read chunk by chunk when it is needed."""
-        stored = xr.open_zarr(
+        """x, seed and y by sample; y is read chunk by chunk when it is needed.
+
+        Returns
+        -------
+        Dataset
+        """
+        stored: xr.Dataset = xr.open_zarr(
             self._path,
             consolidated=False,
             chunks={},
@@ -215,7 +360,7 @@ class StoredResults:
         return stored.drop_attrs().assign(runs)
 
 
-def _create_y(store: Store | Path, runs: int, chunk: int) -> zarr.Array:
+def _create_y(store: Store | Path, runs: int, chunk: int) -> "zarr.Array[Any]":
     """The array of a campaign's outputs: a checksum on every chunk, NaN where there is none."""
     return zarr.create_array(
         store,
@@ -232,16 +377,38 @@ def _create_y(store: Store | Path, runs: int, chunk: int) -> zarr.Array:
 
 
 def lock_path(store: Path) -> Path:
-    """The lock of a store."""
+    """The lock of a store.
+
+    Parameters
+    ----------
+    store : Path
+
+    Returns
+    -------
+    Path
+    """
     return store.with_suffix(".lock")
 
 
-def _chunk_file(path: Path, y: zarr.Array, index: int) -> Path:
+def _chunk_file(path: Path, y: "zarr.Array[Any]", index: int) -> Path:
     return path / "y" / y.metadata.encode_chunk_key((index, 0, 0))
 
 
 def campaign_digest(identity: dict[str, str], x: NDArray[np.float64], seed: NDArray[np.int64]) -> str:
-    """SHA-256 over a simulator's identity and the runs."""
+    """SHA-256 over a simulator's identity and the runs.
+
+    Parameters
+    ----------
+    identity : dict of str to str
+        The simulator's.
+    x : ndarray, shape (n, 8)
+    seed : ndarray, shape (n,)
+
+    Returns
+    -------
+    str
+        In hexadecimal digits.
+    """
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(seed).data)
@@ -249,5 +416,22 @@ def campaign_digest(identity: dict[str, str], x: NDArray[np.float64], seed: NDAr
 
 
 def rows_of(index: int, chunk: int) -> slice:
-    """The rows of a chunk."""
+    """The rows of a chunk.
+
+    Parameters
+    ----------
+    index : int
+        Of the chunk.
+    chunk : int
+        Runs of a chunk.
+
+    Returns
+    -------
+    slice
+
+    Examples
+    --------
+    >>> rows_of(2, chunk=1000)
+    slice(2000, 3000, None)
+    """
     return slice(index * chunk, (index + 1) * chunk)

@@ -3,14 +3,14 @@
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   section 3.1.
+   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 3.1.
 .. [2] A. Saltelli et al., "Variance based sensitivity analysis of model output. Design and estimator for the total
-   sensitivity index", Computer Physics Communications 181(2), 2010.
+   sensitivity index", Computer Physics Communications 181(2), 2010, doi:10.1016/j.cpc.2009.09.018.
 """
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import sobol_indices
 from scipy.stats.qmc import Sobol
 
@@ -33,10 +33,22 @@ QUANTITIES = ("mean power", *(f"peak of {name}" for name in LOADS))
 def sweep_inputs(simulator: Simulator, runner: Runner | None = None) -> xr.Dataset:
     """Vary each input from 0 to 1 in steps of 0.1, all others at the paper's base point and seed [1]_.
 
+    Parameters
+    ----------
+    simulator : Simulator
+    runner : Runner, optional
+
     Returns
     -------
     Dataset
         y by input (8), level (11), time (60) and output (6).
+
+    Examples
+    --------
+    >>> from flowcal.simulate.windfarm import WindFarm
+    >>> sweeps = sweep_inputs(WindFarm())
+    >>> dict(sweeps.y.sizes)
+    {'input': 8, 'level': 11, 'time': 60, 'output': 6}
     """
     x = np.tile(SWEEP_BASE, (len(INPUTS), len(LEVELS), 1))
     for position in range(len(INPUTS)):
@@ -48,6 +60,11 @@ def sweep_inputs(simulator: Simulator, runner: Runner | None = None) -> xr.Datas
 
 def seed_sweep(simulator: Simulator, runner: Runner | None = None) -> xr.Dataset:
     """Seeds 1 to 10 at the paper's base point [1]_.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    runner : Runner, optional
 
     Returns
     -------
@@ -119,7 +136,7 @@ def _indices(f: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([indices.first_order, indices.total_order])
 
 
-def _like(hours: xr.Dataset, y: NDArray[np.float64], **axes) -> xr.Dataset:
+def _like(hours: xr.Dataset, y: NDArray[np.float64], **axes: ArrayLike) -> xr.Dataset:
     """The outputs on other axes than samples, with the same labels and attributes."""
     coordinates = {name: hours.coords[name] for name in ("time", "output", "unit")}
     return xr.Dataset({"y": ((*axes, "time", "output"), y)}, coords={**axes, **coordinates}, attrs=hours.attrs)

@@ -1,6 +1,6 @@
 """The one protocol behind which every black box stands, and the checks all of them share."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,7 +68,16 @@ class SimulationError(FlowcalError, RuntimeError):
         return f"{self.reason} (runs concerned: {describe_rows(self.rows)})"
 
     def shifted(self, offset: int) -> "SimulationError":
-        """The same error with its rows counted from `offset` rows earlier, as in the campaign around a batch."""
+        """The same error with its rows counted from `offset` rows earlier, as in the campaign around a batch.
+
+        Parameters
+        ----------
+        offset : int
+
+        Returns
+        -------
+        SimulationError
+        """
         return type(self)(self.reason, self.rows + offset)
 
 
@@ -81,7 +90,23 @@ def describe_rows(rows: NDArray[np.int64], most: int = 5) -> str:
 
 
 def check_runs(x: ArrayLike, seed: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The runs as a float array (n, 8) and an integer array (n,), or an `InputError` that says what does not fit."""
+    """The runs as arrays, refused unless they are what a simulator takes.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, 8)
+    seed : array_like of int, shape (n,)
+
+    Returns
+    -------
+    x : ndarray, shape (n, 8)
+    seed : ndarray of int, shape (n,)
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit, a value is out of range or no number, or a seed is no whole number.
+    """
     x, seed = _as_numbers(x, "x"), _as_numbers(seed, "seed")
     if x.ndim != 2 or x.shape[1] != len(INPUTS):
         raise InputError(f"x has shape {x.shape}; needed is (n, {len(INPUTS)}), one row a run: {', '.join(INPUTS)}.")
@@ -95,14 +120,14 @@ def check_runs(x: ArrayLike, seed: ArrayLike) -> tuple[NDArray[np.float64], NDAr
     return np.ascontiguousarray(x, dtype=np.float64), np.ascontiguousarray(seed, dtype=np.int64)
 
 
-def _as_numbers(values: ArrayLike, name: str) -> NDArray:
+def _as_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     array = np.asarray(values)
     if array.dtype.kind not in "iuf":
         raise InputError(f"{name} holds {array.dtype} values; needed are real numbers.")
     return array
 
 
-def _check_range(array: NDArray, low: float, high: float, name: str, needed: str) -> None:
+def _check_range(array: NDArray[Any], low: float, high: float, name: str, needed: str) -> None:
     fits = (array >= low) & (array <= high)
     if not fits.all():
         place = tuple(np.argwhere(~fits)[0].tolist())

@@ -1,16 +1,20 @@
 """The embedded black box: three wind turbines in a row, steered by yaw and spacing.
 
-Textbook wake equations whose constants were recovered from the challenge's public input/output pairs; with the wind
-series given, the outputs agree with the organisers' program to rounding. No method of the study may use what stands
-here: to all of them a simulator is a black box.
+Textbook wake equations [1]_ [2]_ whose constants were recovered from the challenge's public input/output pairs; with
+the wind series given, the outputs agree with the organisers' program to rounding. No method of the study may use what
+stands here: to all of them a simulator is a black box.
 
 References
 ----------
-.. [1] M. Bastankhah and F. Porte-Agel, "A new analytical model for wind-turbine wakes", Renewable Energy 70, 2014.
+.. [1] M. Bastankhah and F. Porte-Agel, "A new analytical model for wind-turbine wakes", Renewable Energy 70, 2014,
+   doi:10.1016/j.renene.2014.01.002.
 .. [2] A. Jimenez, A. Crespo and E. Migoya, "Application of a LES technique to characterize the wake deflection of a
-   wind turbine in yaw", Wind Energy 13(6), 2010.
-.. [3] J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11.
+   wind turbine in yaw", Wind Energy 13(6), 2010, doi:10.1002/we.380.
+.. [3] J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11,
+   doi:10.1145/2063384.2063405.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,7 +64,24 @@ class WindFarm:
         return {"name": "windfarm", "version": "1"}
 
     def simulate(self, x: ArrayLike, seed: ArrayLike) -> Array:
-        """Run the hours: x (n, 8) in [0, 1], seed (n,) to y (n, 60, 6); raises `InputError`."""
+        """Run the hours.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, 8)
+            Inputs in [0, 1].
+        seed : array_like of int, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (n, 60, 6)
+            y1 to y3 in MW, y4 to y6 without a unit.
+
+        Raises
+        ------
+        InputError
+            If x or seed does not fit.
+        """
         x, seed = check_runs(x, seed)
         y = np.empty((len(x), TIME_STEPS, len(OUTPUTS)))
         for start in range(0, len(x), HOURS_PER_BLOCK):
@@ -79,7 +100,8 @@ def turbulence(seed: NDArray[np.int64]) -> Array:
     normals = _standard_normals(seed, 2 * TIME_STEPS)
     innovations = INNOVATION_SD * normals[:, :TIME_STEPS]
     innovations[:, 0] /= np.sqrt(1 - PHI**2)  # the first minute has the stationary spread
-    return lfilter([1.0], [1.0, -PHI], innovations) + WHITE_SD * normals[:, TIME_STEPS:]
+    slow: Array = lfilter([1.0], [1.0, -PHI], innovations)
+    return slow + WHITE_SD * normals[:, TIME_STEPS:]
 
 
 def _standard_normals(seed: NDArray[np.int64], count: int) -> Array:
@@ -87,7 +109,7 @@ def _standard_normals(seed: NDArray[np.int64], count: int) -> Array:
     bits = np.random.Philox(key=0)
     generator = np.random.Generator(bits)
     key = [0, 0]
-    start = {
+    start: Any = {
         "bit_generator": "Philox",
         "state": {"counter": (0, 0, 0, 0), "key": key},
         "buffer": (0, 0, 0, 0),
@@ -141,7 +163,8 @@ def _deficit(x: Array, distance: Array, yaw: Array) -> Array:
     width = growth * downstream + 0.2 * np.sqrt((1 + root) / (2 * root))
     centre = 1 - np.sqrt(np.clip(1 - thrust / (8 * width**2), 0, 1))
     offset = distance * np.sin(bias) - _deflection(x, downstream, yaw, thrust)
-    return centre * np.exp(-(offset**2) / (2 * width**2))
+    loss: Array = centre * np.exp(-(offset**2) / (2 * width**2))
+    return loss
 
 
 def _deflection(x: Array, downstream: Array, yaw: Array, thrust: Array) -> Array:
@@ -150,4 +173,5 @@ def _deflection(x: Array, downstream: Array, yaw: Array, thrust: Array) -> Array
     initial = thrust * np.cos(yaw) ** 2 * np.sin(yaw) / 2
     slopes = np.tan(initial / (1 + recovery * NODES[:, None] * downstream) ** 2)
     # Added node by node: numpy's own sum over an axis may round otherwise in another batch.
-    return downstream * sum(weight * slope for weight, slope in zip(WEIGHTS, slopes, strict=True))
+    shift: Array = downstream * sum(weight * slope for weight, slope in zip(WEIGHTS, slopes, strict=True))
+    return shift

@@ -1,6 +1,6 @@
 """Figures of what follows from an uncertainty model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -28,7 +28,17 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "
 
 
 def interval_bounds(bounds: Mapping[str, Mapping[float, Mapping[str, tuple[float, float, float]]]]) -> go.Figure:
-    """Upper bounds of the loads, a panel a load: by source, alpha and output the bound and its interval."""
+    """Upper bounds of the loads with their intervals, a panel a load.
+
+    Parameters
+    ----------
+    bounds : mapping
+        By source, alpha and output: the bound, and the ends of its interval.
+
+    Returns
+    -------
+    Figure
+    """
     alphas = sorted({alpha for by_alpha in bounds.values() for alpha in by_alpha})
     figure = panels(1, len(LOADS), subplot_titles=LOADS, shared_yaxes=True, horizontal_spacing=0.07)
     for alpha, color, symbol in zip(alphas, PALETTE, SYMBOLS, strict=False):
@@ -57,7 +67,17 @@ def interval_bounds(bounds: Mapping[str, Mapping[float, Mapping[str, tuple[float
 
 
 def surrogate_hour(hours: NDArray[np.float64], predicted: NDArray[np.float64]) -> go.Figure:
-    """Hours (n, 60, 6) with the same inputs, and what a surrogate predicts for them (60, 6): y1 and y4."""
+    """Hours with the same inputs, and what a surrogate predicts for them: y1 and y4.
+
+    Parameters
+    ----------
+    hours : ndarray, shape (n, 60, 6)
+    predicted : ndarray, shape (60, 6)
+
+    Returns
+    -------
+    Figure
+    """
     shown = ("y1", "y4")
     figure = panels(1, len(shown), horizontal_spacing=0.12)
     minutes = np.arange(TIME_STEPS)
@@ -73,7 +93,19 @@ def surrogate_hour(hours: NDArray[np.float64], predicted: NDArray[np.float64]) -
 
 
 def noise_survival(noise: ArrayLike, survival: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> go.Figure:
-    """Share of seeds whose noise exceeds a value, as measured (m,) and by a survival function with a tail."""
+    """Share of seeds whose noise exceeds a value, as measured and by a survival function with a tail.
+
+    Parameters
+    ----------
+    noise : array_like, shape (m,)
+        Z of the seeds.
+    survival : callable
+        From values of Z to probabilities, elementwise.
+
+    Returns
+    -------
+    Figure
+    """
     noise = np.sort(noise)
     shares = 1 - (np.arange(len(noise)) + 0.5) / len(noise)
     beyond = np.linspace(noise[0], noise[-1] + 0.5 * np.ptp(noise), 200)
@@ -88,7 +120,22 @@ def noise_survival(noise: ArrayLike, survival: Callable[[NDArray[np.float64]], N
 
 
 def emulated_power(simulated: ArrayLike, emulated: ArrayLike, levels: ArrayLike, bins: int = 20) -> go.Figure:
-    """Emulated against simulated expectations [MW] (n,), and a histogram of integral transforms (m,)."""
+    """Emulated against simulated expectations, and a histogram of integral transforms.
+
+    Parameters
+    ----------
+    simulated : array_like, shape (n,)
+        [MW].
+    emulated : array_like, shape (n,)
+        [MW].
+    levels : array_like, shape (m,)
+        Integral transforms of totals, in [0, 1].
+    bins : int
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 2, horizontal_spacing=0.16)
     dots = {"color": BLUE, "size": 4, "opacity": 0.6}
     figure.add_trace(go.Scatter(x=small(simulated), y=small(emulated), mode="markers", marker=dots), row=1, col=1)
@@ -98,7 +145,7 @@ def emulated_power(simulated: ArrayLike, emulated: ArrayLike, levels: ArrayLike,
     counts, edges = np.histogram(levels, bins, (0, 1))
     bar = go.Bar(x=small((edges[1:] + edges[:-1]) / 2), y=small(counts), marker={"color": BLUE})
     figure.add_trace(bar, row=1, col=2)
-    low, high = binom.ppf([0.025, 0.975], len(levels), 1 / bins).tolist()
+    low, high = binom.ppf([0.025, 0.975], np.size(levels), 1 / bins).tolist()
     figure.add_hrect(low, high, fillcolor=GREY, opacity=0.35, line_width=0, row=1, col=2)
     figure.update_xaxes(title_text="simulated expectation of power [MW]", row=1, col=1)
     figure.update_yaxes(title_text="emulated [MW]", row=1, col=1)
@@ -112,7 +159,7 @@ def design_landscape(
     heights: ArrayLike,
     j: NDArray[np.float64],
     log_pof: NDArray[np.float64],
-    marks: Mapping[str, tuple],
+    marks: Mapping[str, Sequence[float]],
 ) -> go.Figure:
     """J [MW] and log10 of the probability of failure over X_c1 and X_c2, with a slider for X_c3.
 
@@ -124,8 +171,12 @@ def design_landscape(
         Values of X_c3.
     j, log_pof : ndarray, shape (k, n, n)
         By X_c3, X_c1 and X_c2.
-    marks : mapping of str to tuple
+    marks : mapping of str to sequence of float, shape (3,)
         Control points by name, shown where they lie in X_c1 and X_c2.
+
+    Returns
+    -------
+    Figure
     """
     figure = panels(1, 2, horizontal_spacing=0.2)
     first = int(np.argmax(j.max(axis=(1, 2))))
@@ -164,7 +215,7 @@ def design_landscape(
             "method": "restyle",
             "args": [{"visible": [n == number for n in range(len(j))] * 2}, list(range(surfaces))],
         }
-        for number, height in enumerate(heights)
+        for number, height in enumerate(np.asarray(heights))
     ]
     slider = {"active": first, "currentvalue": {"prefix": "X_c3 = "}, "pad": {"t": 45}, "steps": steps}
     figure.update_xaxes(title_text=CONTROL[0], range=[0, 1]).update_yaxes(title_text=CONTROL[1], range=[0, 1])
@@ -174,7 +225,19 @@ def design_landscape(
 def design_front(
     fronts: Mapping[str, NDArray[np.float64]], points: Mapping[str, Mapping[str, tuple[float, float]]]
 ) -> go.Figure:
-    """What performance costs in reliability: fronts, (n, 2) of pof and J [MW] by name, and by source single designs."""
+    """What performance costs in reliability: fronts, and single designs.
+
+    Parameters
+    ----------
+    fronts : mapping of str to ndarray, shape (n, 2)
+        Probability of failure and J [MW], by name.
+    points : mapping of str to mapping
+        By source and name of a design, the same two numbers.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 1)
     for (name, front), color, dash in zip(fronts.items(), PALETTE, ("solid", "dash", "dot"), strict=False):
         line = {"color": color, "dash": dash, "width": 2}

@@ -12,12 +12,34 @@ from flowcal.challenge import ALEATORY, OUTPUTS
 from flowcal.infer.diagnostics import uniform_band
 from flowcal.report.figures.style import BLUE, GREY, PALETTE, RED, legend_once, panels, small
 
+__all__ = [
+    "calibration",
+    "distance_by_hours",
+    "hour_posteriors",
+    "joint_densities",
+    "learning_curves",
+    "marginal_densities",
+    "predictive_levels",
+    "scores_by_point",
+    "set_by_level",
+]
+
 COLUMNS = 3
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> go.Figure:
-    """Training and held-out loss over the epochs, a panel for each trained flow."""
+    """Training and held-out loss over the epochs, a panel for each trained flow.
+
+    Parameters
+    ----------
+    curves : mapping of str to mapping
+        By flow, what `History` holds.
+
+    Returns
+    -------
+    Figure
+    """
     figure = _grid(list(curves))
     for position, history in enumerate(curves.values()):
         for color, (key, name) in zip(
@@ -31,7 +53,19 @@ def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> go.F
 
 
 def calibration(results: Mapping[str, xr.Dataset], rng: np.random.Generator) -> go.Figure:
-    """Excess of the distribution functions of ranks and credibilities over uniform ones, with 95 % bands."""
+    """Excess of the distribution functions of ranks and credibilities over uniform ones, with 95 % bands.
+
+    Parameters
+    ----------
+    results : mapping of str to Dataset
+        From `calibrate`, by posterior.
+    rng : Generator
+        For the bands.
+
+    Returns
+    -------
+    Figure
+    """
     figure = _grid(list(results))
     at = np.linspace(0.01, 0.99, 99)
     for position, result in enumerate(results.values()):
@@ -66,7 +100,25 @@ def marginal_densities(
     spans: Mapping[str, Sequence[Sequence[float]]] | None = None,
     marks: Mapping[str, Sequence[float]] | None = None,
 ) -> go.Figure:
-    """Marginal densities (inputs, grid), a panel an input and a line a source, with intervals and single values."""
+    """Marginal densities, a panel an input and a line a source, with intervals and single values.
+
+    Parameters
+    ----------
+    curves : mapping of str to ndarray, shape (inputs, k)
+        By source.
+    grid : array_like, shape (k,)
+        Where they are given.
+    names : sequence of str
+        Of the inputs.
+    spans : mapping of str to sequence of intervals, optional
+        By source, one for each input.
+    marks : mapping of str to sequence of float, optional
+        By source, a value for each input.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, len(names), subplot_titles=list(names), horizontal_spacing=0.07)
     for (name, densities), color, dash in zip(curves.items(), PALETTE, DASHES, strict=False):
         for column, density in enumerate(densities, 1):
@@ -90,7 +142,19 @@ def marginal_densities(
 
 
 def joint_densities(grid: ArrayLike, log_densities: Mapping[str, NDArray[np.float64]]) -> go.Figure:
-    """Log densities of X_a (grid of X_a2, grid of X_a1), a panel a source, on one colour scale."""
+    """Log densities of X_a, a panel a source, on one colour scale.
+
+    Parameters
+    ----------
+    grid : array_like, shape (k,)
+        Along X_a1 and X_a2.
+    log_densities : mapping of str to ndarray, shape (k, k)
+        By source, along X_a2 and X_a1.
+
+    Returns
+    -------
+    Figure
+    """
     titles = list(log_densities)
     figure = panels(1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     for column, values in enumerate(log_densities.values(), 1):
@@ -104,7 +168,20 @@ def joint_densities(grid: ArrayLike, log_densities: Mapping[str, NDArray[np.floa
 
 
 def hour_posteriors(draws: Mapping[str, NDArray[np.float64]], truth: ArrayLike, names: Sequence[str]) -> go.Figure:
-    """Posterior draws (n, hours, 2) of single hours with the true values (hours, 2), a panel an hour."""
+    """Posterior draws of single hours with the true values, a panel an hour.
+
+    Parameters
+    ----------
+    draws : mapping of str to ndarray, shape (n, hours, 2)
+        By posterior.
+    truth : array_like, shape (hours, 2)
+    names : sequence of str
+        Of the two inputs.
+
+    Returns
+    -------
+    Figure
+    """
     truth = np.asarray(truth)
     figure = panels(1, len(truth), subplot_titles=[f"hour {n}" for n in range(1, len(truth) + 1)], shared_yaxes=True)
     for (source, values), color, symbol in zip(draws.items(), PALETTE, ("x-thin", "circle-open"), strict=False):
@@ -122,7 +199,19 @@ def hour_posteriors(draws: Mapping[str, NDArray[np.float64]], truth: ArrayLike, 
 
 
 def distance_by_hours(hours: Sequence[int], lines: Mapping[str, NDArray[np.float64]]) -> go.Figure:
-    """Energy distance of f_a from the truth against the number of observed hours: repeats as dots, medians as lines."""
+    """Energy distance of f_a from the truth against the number of observed hours: repeats as dots, medians as lines.
+
+    Parameters
+    ----------
+    hours : sequence of int
+        Their numbers.
+    lines : mapping of str to ndarray, shape (hours, repeats)
+        By source.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 1)
     for (name, values), color, dash in zip(lines.items(), PALETTE, DASHES, strict=False):
         values = np.where(values > 0, values, np.nan)  # an unbiased estimate of nearly nothing may be negative
@@ -139,7 +228,23 @@ def distance_by_hours(hours: Sequence[int], lines: Mapping[str, NDArray[np.float
 def set_by_level(
     levels: Sequence[float], volume: Sequence[float], contains: Sequence[bool], published: float
 ) -> go.Figure:
-    """Volume of the box against the share of draws in each of its intervals; a filled dot holds X_e*."""
+    """Volume of the box against the share of draws in each of its intervals; a filled dot holds X_e*.
+
+    Parameters
+    ----------
+    levels : sequence of float
+        Shares of the draws in each interval.
+    volume : sequence of float
+        Of the box at each, the unit cube being 1.
+    contains : sequence of bool
+        Whether it holds X_e*.
+    published : float
+        The volume of the paper's box.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 1)
     figure.add_scatter(x=list(levels), y=small(volume), mode="lines", line={"color": BLUE}, showlegend=False)
     for holds, name, symbol in ((True, "holds X_e*", "circle"), (False, "misses X_e*", "circle-open")):
@@ -162,7 +267,18 @@ def set_by_level(
 
 
 def predictive_levels(levels: xr.DataArray, bins: int = 10) -> go.Figure:
-    """Histograms of where observed hours lie among predicted ones, with 95 % of what chance allows each bar."""
+    """Histograms of where observed hours lie among predicted ones, with 95 % of what chance allows each bar.
+
+    Parameters
+    ----------
+    levels : DataArray
+        From `flowcal.infer.prediction.predictive_levels`.
+    bins : int
+
+    Returns
+    -------
+    Figure
+    """
     quantities = list(levels.quantity.values)
     figure = panels(len(quantities), len(OUTPUTS), shared_xaxes=True, shared_yaxes="all", column_titles=list(OUTPUTS))
     hours = levels.sizes["sample"]
@@ -184,7 +300,19 @@ def predictive_levels(levels: xr.DataArray, bins: int = 10) -> go.Figure:
 
 
 def scores_by_point(scores: Mapping[str, tuple[ArrayLike, ArrayLike]], points: Sequence[int]) -> go.Figure:
-    """Held-out score of step 2 at each control point with two standard errors, a series a reading."""
+    """Held-out score of step 2 at each control point with two standard errors, a series a reading.
+
+    Parameters
+    ----------
+    scores : mapping of str to tuple of two array_like
+        By reading, score and standard error at each point.
+    points : sequence of int
+        Of Table 1, counted from 1.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 1)
     for (name, (score, error)), color, symbol in zip(scores.items(), PALETTE, ("circle", "diamond-open"), strict=False):
         bars = {"type": "data", "array": small(2 * np.asarray(error)), "color": color, "thickness": 1}

@@ -10,7 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.challenge import EPISTEMIC, POWERS
 from flowcal.report.figures.style import BLUE, GREY, ORANGE, PALETTE, RED, legend_once, panels, small
 
-__all__ = ["closing_in", "contrasts_by_point", "epistemic_pairs", "exceedance", "replicated_tails", "responses_by_lag"]
+__all__ = [
+    "closing_in",
+    "contrasts_by_point",
+    "epistemic_pairs",
+    "exceedance",
+    "replicated_designs",
+    "replicated_tails",
+    "responses_by_lag",
+]
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -18,7 +26,21 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 def contrasts_by_point(
     observed: Sequence[NDArray[np.float64]], possible: Sequence[NDArray[np.float64]], names: Sequence[str]
 ) -> go.Figure:
-    """Contrasts of each observed hour (hours, k) and those that other X_e would give (n, k), by control point."""
+    """Contrasts of each observed hour and those that other X_e would give, by control point.
+
+    Parameters
+    ----------
+    observed : sequence of ndarray, shape (hours, k)
+        By control point.
+    possible : sequence of ndarray, shape (n, k)
+        By control point.
+    names : sequence of str
+        Of the k contrasts.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, len(names), subplot_titles=list(names), horizontal_spacing=0.09)
     for column in range(len(names)):
         for number, (hours, others) in enumerate(zip(observed, possible, strict=True), 1):
@@ -48,7 +70,17 @@ def contrasts_by_point(
 
 
 def responses_by_lag(panels_of: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> go.Figure:
-    """What a power strives for against the first load (log), a panel for each assumed lag."""
+    """What a power strives for against the first load (log), a panel for each assumed lag.
+
+    Parameters
+    ----------
+    panels_of : mapping of str to tuple of two array_like
+        By lag, log load and what the power strives for.
+
+    Returns
+    -------
+    Figure
+    """
     titles = list(panels_of)
     figure = panels(1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     for column, (load, strives) in enumerate(panels_of.values(), 1):
@@ -61,7 +93,20 @@ def responses_by_lag(panels_of: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> go
 
 
 def closing_in(widths: NDArray[np.float64], volumes: Sequence[float], others: Mapping[str, float]) -> go.Figure:
-    """Widths (rounds, 3) of E's bounding box and its volume after each round, with other sets' volumes as lines."""
+    """Widths of E's bounding box and its volume after each round, with other sets' volumes as lines.
+
+    Parameters
+    ----------
+    widths : ndarray, shape (rounds, 3)
+    volumes : sequence of float
+        After each round, the unit cube being 1.
+    others : mapping of str to float
+        Volumes by name.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 2, subplot_titles=("width of E", "volume of E"), horizontal_spacing=0.2)
     rounds = list(range(len(widths)))
     for name, values, color, dash in zip(EPISTEMIC, widths.T, PALETTE, DASHES, strict=False):
@@ -89,7 +134,24 @@ def exceedance(
     name: str,
     lowest: float = 1e-8,
 ) -> go.Figure:
-    """Probability that an input exceeds x, on a logarithmic scale, by source, with a band of 90 %."""
+    """Probability that an input exceeds x, on a logarithmic scale, by source, with a band of 90 %.
+
+    Parameters
+    ----------
+    x : array_like, shape (k,)
+    curves : mapping of str to array_like, shape (k,)
+        Probabilities by source.
+    band : tuple of two array_like, each of shape (k,)
+        Between which the middle 90 % of the replicates lie.
+    name : str
+        Of the input.
+    lowest : float
+        Probability at which the scale ends.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 1)
     low, high = (np.maximum(values, lowest / 10) for values in band)
     figure.add_scatter(
@@ -118,15 +180,27 @@ def epistemic_pairs(
     boxes: Mapping[str, Mapping[str, tuple[float, float]]],
     truth: ArrayLike,
 ) -> go.Figure:
-    """Draws (n, 3) of X_e, boxes by source and input, and a true value (3,), a panel for each pair of inputs."""
-    pairs = [(0, 1), (0, 2), (1, 2)]
+    """Draws of X_e, boxes and a true value, a panel for each pair of inputs.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (n, 3)
+    boxes : mapping of str to mapping
+        By source and input, an interval.
+    truth : array_like, shape (3,)
+
+    Returns
+    -------
+    Figure
+    """
+    pairs, true = [(0, 1), (0, 2), (1, 2)], np.asarray(truth)
     figure = panels(1, len(pairs), horizontal_spacing=0.1)
     for column, (first, second) in enumerate(pairs, 1):
         cloud = {"color": BLUE, "size": 3, "opacity": 0.5}
         star = {"symbol": "star", "size": 12, "color": "gold", "line": {"color": "black", "width": 1.5}}
         traces = [
             go.Scatter(x=small(draws[:, first]), y=small(draws[:, second]), mode="markers", marker=cloud, name="E"),
-            go.Scatter(x=[truth[first]], y=[truth[second]], mode="markers", marker=star, name="X_e*"),
+            go.Scatter(x=true[[first]], y=true[[second]], mode="markers", marker=star, name="X_e*"),
         ]
         for (name, intervals), color, dash in zip(boxes.items(), (RED, ORANGE, GREY), DASHES[1:], strict=False):
             (left, right), (low, high) = intervals[EPISTEMIC[first]], intervals[EPISTEMIC[second]]
@@ -141,7 +215,17 @@ def epistemic_pairs(
 
 
 def replicated_tails(systems: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Inferred intervals of probabilities of exceedance, a bar a system, ordered by shape; a panel a probability."""
+    """Inferred intervals of probabilities of exceedance, a bar a system, ordered by shape; a panel a probability.
+
+    Parameters
+    ----------
+    systems : sequence of mapping
+        What `judge` returned for each.
+
+    Returns
+    -------
+    Figure
+    """
     ordered = sorted(systems, key=lambda row: (row["shape"], row["number"]))
     probabilities = [tail["probability"] for tail in ordered[0]["tail"]]
     figure = panels(1, len(probabilities), subplot_titles=[f"truth: {p:g}" for p in probabilities])
@@ -170,7 +254,19 @@ def replicated_tails(systems: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 
 def replicated_designs(solved: Sequence[Mapping[str, Any]], epsilon: float) -> go.Figure:
-    """Power given up and probability of failure of each system's design with and without the credible bound."""
+    """Power given up and probability of failure of each system's design with and without the credible bound.
+
+    Parameters
+    ----------
+    solved : sequence of mapping
+        What `judge_designs` returned for systems whose designs were all found.
+    epsilon : float
+        The probability of failure that was allowed.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 1)
     cases = {"credible": ("at the credible bound", BLUE, "circle"), "plain": ("f_a at its word", ORANGE, "square")}
     price = {case: [1000 * (row["truth"]["j"] - row[case]["j"]) for row in solved] for case in cases}

@@ -10,9 +10,30 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.challenge import CONTROL, LOADS, OUTPUTS
 from flowcal.report.figures.style import BLUE, GREY, PALETTE, RED, SKY, axis_title, joined, legend_once, panels, small
 
+__all__ = [
+    "autocorrelation",
+    "control_points",
+    "hour",
+    "observed_distributions",
+    "seeds",
+    "sobol_bars",
+    "sweep_atlas",
+    "turning_points",
+    "two_systems",
+]
+
 
 def hour(y: NDArray[np.float64]) -> go.Figure:
-    """One hour, shape (60, 6): the powers above, the loads below."""
+    """One hour: the powers above, the loads below.
+
+    Parameters
+    ----------
+    y : ndarray, shape (60, 6)
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(2, 1, shared_xaxes=True, vertical_spacing=0.08)
     dashes = ("solid", "dash", "dot")
     for position, name in enumerate(OUTPUTS):
@@ -26,7 +47,21 @@ def hour(y: NDArray[np.float64]) -> go.Figure:
 
 
 def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str], common_scale: bool = True) -> go.Figure:
-    """Every output (rows) along every swept input (columns): a grey line a minute, their mean in colour."""
+    """Every output (rows) along every swept input (columns): a grey line a minute, their mean in colour.
+
+    Parameters
+    ----------
+    sweeps : Dataset
+        From `sweep_inputs`.
+    inputs : sequence of str
+        Which of the swept inputs to show.
+    common_scale : bool
+        Whether an output has the same scale in all columns.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(
         len(OUTPUTS),
         len(inputs),
@@ -55,7 +90,17 @@ def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str], common_scale: bool = 
 
 
 def seeds(sweep: xr.Dataset) -> go.Figure:
-    """Every output of ten seeds at the same inputs, over the minutes of the hour."""
+    """Every output of ten seeds at the same inputs, over the minutes of the hour.
+
+    Parameters
+    ----------
+    sweep : Dataset
+        From `seed_sweep`.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
     for position, name in enumerate(OUTPUTS):
         row, column = divmod(position, 3)
@@ -67,7 +112,19 @@ def seeds(sweep: xr.Dataset) -> go.Figure:
 
 
 def turning_points(sweeps: xr.Dataset, turns: dict[str, float | None]) -> go.Figure:
-    """Mean over the hour of each output, in its own range, along the control inputs, with the turning points found."""
+    """Mean over the hour of each output, in its own range, along the control inputs, with the turning points found.
+
+    Parameters
+    ----------
+    sweeps : Dataset
+        From `sweep_inputs`.
+    turns : dict of str to float or None
+        Where each control input has its turning point, if it has one.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, len(CONTROL), shared_yaxes=True, subplot_titles=CONTROL, horizontal_spacing=0.03)
     for column, control in enumerate(CONTROL, 1):
         mean = sweeps.y.sel(input=control).mean("time")
@@ -87,7 +144,17 @@ def turning_points(sweeps: xr.Dataset, turns: dict[str, float | None]) -> go.Fig
 
 
 def sobol_bars(indices: xr.Dataset) -> go.Figure:
-    """First-order and total indices of every quantity by input, with their intervals."""
+    """First-order and total indices of every quantity by input, with their intervals.
+
+    Parameters
+    ----------
+    indices : Dataset
+        From `sobol`.
+
+    Returns
+    -------
+    Figure
+    """
     quantities = indices.quantity.values
     figure = panels(len(quantities), 1, shared_xaxes=True, subplot_titles=quantities, vertical_spacing=0.06)
     for row, quantity in enumerate(quantities, 1):
@@ -117,7 +184,17 @@ def sobol_bars(indices: xr.Dataset) -> go.Figure:
 
 
 def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
-    """Sets of control points, each pair of control inputs against each other."""
+    """Sets of control points, each pair of control inputs against each other.
+
+    Parameters
+    ----------
+    designs : dict of str to array_like, shape (n, 3)
+        Two sets at most, by name.
+
+    Returns
+    -------
+    Figure
+    """
     pairs = ((0, 1), (0, 2), (1, 2))
     figure = panels(1, 3, horizontal_spacing=0.12)
     for position, (name, points) in enumerate(designs.items()):
@@ -143,7 +220,19 @@ def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
 
 
 def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figure:
-    """Spread over the hours of each output's mean, by control point."""
+    """Spread over the hours of each output's mean, by control point.
+
+    Parameters
+    ----------
+    hours : Dataset
+        y by sample.
+    labels : sequence of str
+        Of the control point of each sample.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
     mean = hours.y.mean("time")
     for position, name in enumerate(OUTPUTS):
@@ -163,7 +252,17 @@ def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figur
 
 
 def two_systems(systems: dict[str, xr.Dataset]) -> go.Figure:
-    """Empirical distribution of each output's mean over the hour, a line for each system."""
+    """Empirical distribution of each output's mean over the hour, a line for each system.
+
+    Parameters
+    ----------
+    systems : dict of str to Dataset
+        Hours of two systems by name.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(2, 3, vertical_spacing=0.2, horizontal_spacing=0.06)
     for color, (system, hours) in zip((BLUE, RED), systems.items(), strict=False):
         for position, name in enumerate(OUTPUTS):
@@ -184,7 +283,17 @@ def two_systems(systems: dict[str, xr.Dataset]) -> go.Figure:
 
 
 def autocorrelation(by_system: dict[str, NDArray[np.float64]]) -> go.Figure:
-    """Autocorrelation within the hour of y1 and y4, shape (lags, 2) for each system."""
+    """Autocorrelation within the hour of y1 and y4.
+
+    Parameters
+    ----------
+    by_system : dict of str to ndarray, shape (lags, 2)
+        Of two systems by name.
+
+    Returns
+    -------
+    Figure
+    """
     figure = panels(1, 2, subplot_titles=("y1", "y4"), shared_yaxes=True, horizontal_spacing=0.05)
     for color, (system, values) in zip((BLUE, RED), by_system.items(), strict=False):
         for column in (1, 2):

@@ -1,11 +1,15 @@
 """How all figures look, and the pieces they are put together from."""
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 from plotly.subplots import make_subplots
 
 from flowcal.challenge import OUTPUT_UNITS
+
+__all__ = ["present"]
 
 # Okabe and Ito's palette, told apart by colour-blind readers and in grey print.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -33,17 +37,37 @@ AXIS = {
 
 
 def present(figure: go.Figure, caption: str, alt: str) -> go.Figure:
-    """The figure with the caption and the text alternative that the book prints with it."""
+    """A figure with the caption and the text alternative that the book prints with it.
+
+    Parameters
+    ----------
+    figure : Figure
+    caption : str
+        What to see in it.
+    alt : str
+        What stands in for it where it cannot be seen.
+
+    Returns
+    -------
+    Figure
+        The same one.
+
+    Examples
+    --------
+    >>> figure = present(go.Figure(), "Nothing at all.", "An empty figure.")
+    >>> figure.layout.meta["caption"]
+    'Nothing at all.'
+    """
     return figure.update_layout(meta={"caption": caption, "alt": alt})
 
 
-def panels(rows: int, columns: int, **options) -> go.Figure:
+def panels(rows: int, columns: int, **options: Any) -> go.Figure:
     """A grid of empty panels in the study's style."""
     figure = make_subplots(rows, columns, **options).update_layout(LAYOUT)
     return figure.update_xaxes(AXIS).update_yaxes(AXIS)
 
 
-def joined(x: ArrayLike, lines: NDArray[np.float64]) -> dict[str, NDArray | str]:
+def joined(x: ArrayLike, lines: NDArray[np.float64]) -> dict[str, NDArray[Any] | str]:
     """Many lines as one trace, with a gap after each: far lighter than a trace a line."""
     gap = np.full((len(lines), 1), np.nan)
     return {
