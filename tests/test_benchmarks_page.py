@@ -39,6 +39,7 @@ RESULTS = {
     "peak_memory_MiB_by_hours": {"measured": {"100000": 268, "1000000": 272}, "target": 2048},
     "million_hours_through_two_workers": {"seconds": 40.1, "largest_MiB": [300, 250, 240], "target": 2048},
     "fault: worker killed": {"seed": 1, "injected": 20, "lost": 0, "twice": 0, "wrong": 0},
+    "fuzzed: hours": {"inputs": 245462, "seconds": 140},
     "training_over_plain": {
         "quartiles": [1.65, 1.67, 1.77],
         "target": 1.3,
@@ -125,11 +126,15 @@ def test_faults_are_all_shown(tables):
     ]
 
 
+def test_readers_are_shown_with_how_much_they_have_met(tables):
+    assert rows(tables(RESULTS)["fuzzing"]) == [["hours", "245,462", "140"]]
+
+
 @pytest.mark.parametrize("name", RESULTS)
 def test_what_is_missing_is_said_with_the_command_that_measures_it(tables, name):
     fewer = {other: value for other, value in RESULTS.items() if other != name}
     text = "\n".join(tables(fewer).values())
-    if name.startswith(("fault: ", "design_search: ")):
+    if name.startswith(("fault: ", "fuzzed: ", "design_search: ")):
         name = name.partition(":")[0]
     (said,) = (line for line in text.splitlines() if "not been measured yet" in line)
     assert f"`{name}`" in said

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 RESULTS = Path(__file__).parents[2] / "book" / "published" / "benchmarks.json"
-NAMED = ("numpy", "scipy", "torch", "zuko", "dask", "pyswarms", "sbi", "lampe", "openturns")
+NAMED = ("numpy", "scipy", "torch", "zuko", "dask", "pyswarms", "sbi", "lampe", "openturns", "atheris")
 
 
 @pytest.fixture

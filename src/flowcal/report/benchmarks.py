@@ -301,6 +301,10 @@ def _faults(entry: Entry) -> Rows:
     return [(entry.name.partition(": ")[2], *counts)]
 
 
+def _fuzzed(entry: Entry) -> Rows:
+    return [(entry.name.partition(": ")[2], f"{entry.number('inputs'):,.0f}", f"{entry.number('seconds'):.0f}")]
+
+
 def _study(entry: Entry) -> Rows:
     minutes, chapters = entry.number("minutes"), entry.number("chapters")
     low, high = PUBLISHED["Roy Sarkar et al."].effort["hours, each design problem"]
@@ -361,6 +365,11 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             ("Fault", "Injected", "lost", "made twice", "stored wrongly"),
             {"fault: *": _faults},
             f"{BENCH}/test_faults.py",
+        ),
+        "fuzzing": Table(
+            ("Reader", "Inputs", "Seconds"),
+            {"fuzzed: *": _fuzzed},
+            f"{BENCH}/test_fuzzing.py",
         ),
         "training": Table(
             HELD,
