@@ -65,7 +65,8 @@ study = Study(
 # | $y_1, y_2, y_3$ | 60 each | power in MW, by the minute |
 # | $y_4, y_5, y_6$ | 60 each | load, by the minute, in units that the challenge does not name |
 #
-# The challenge keeps its machine anonymous, and so do we: no method may know more of it than these names. Two words ease the
+# The challenge keeps its machine anonymous, and so do we: no method may know more of it than these names. (The simulator's
+# name, `windfarm`, gives away what it models; no method uses it.) Two words ease the
 # reading: we call a series of 60 steps an *hour* of 60 minutes, and the first three outputs *powers*.
 #
 # Here is one hour, at the base point that the paper uses for its sweeps {cite:p}`wang2025`. Another seed gives another
@@ -110,14 +111,13 @@ figures.present(
 #
 # with thresholds $c_4 = 2750$, $c_5 = 2000$ and $c_6 = 1000$. Three designs are wanted:
 #
-# - the most powerful, $\max_{X_c} \min_{X_e \in E} J$;
-# - the most reliable, $\min_{X_c} \max_{X_e \in E} \mathrm{pof}_{\mathrm{sys}}$;
-# - the most powerful among the reliable, $\max_{X_c} \min_{X_e \in E} J$ subject to
-#   $\max_{X_e \in E} \mathrm{pof}_{\mathrm{sys}} \le \varepsilon$, for $\varepsilon = 10^{-3}$ and $10^{-4}$ in the paper and
+# - the most powerful (2.1), $\max_{X_c} \min_{X_e \in E} J$;
+# - the most reliable (2.2), $\min_{X_c} \max_{X_e \in E} \mathrm{pof}_{\mathrm{sys}}$;
+# - the most powerful among the reliable (2.3), $\max_{X_c} \min_{X_e \in E} J$ subject to
+#   $\max_{X_e \in E} \mathrm{pof}_{\mathrm{sys}} \le \epsilon$, for $\epsilon = 10^{-3}$ and $10^{-4}$ in the paper and
 #   $10^{-3}$ and $10^{-6}$ in the organisers' template for results.
 #
-# (The paper words the objective of the third over the loads; we follow the organisers, who mean the powers. Its
-# absolute value around $y_i$ is dropped, as no output is negative.)
+# (The paper words the objective of the third over the loads; we follow the organisers, who mean the powers. The paper's absolute value around $y_i$ is dropped, as no output is negative.)
 
 # %% [markdown]
 # ## How far from failure?

@@ -326,7 +326,7 @@ study.claim(
 # %% [markdown]
 # ## What cancels
 #
-# By this account the epistemic inputs are hopeless: one percent of anything. But nobody has to look at one output at a time.
+# By this account the epistemic inputs are hopeless: at most {glue:text}`epistemic` of anything. But nobody has to look at one output at a time.
 # Divide one load by another, minute by minute, and see what still moves the quotient.
 
 # %%

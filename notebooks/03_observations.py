@@ -10,8 +10,7 @@
 # # Observations
 #
 # *The real system may be asked ten times. Where?* This chapter follows the paper's rule for choosing control points
-# {cite:p}`wang2025`, sets its Table 1 beside what the rule gives when it is written down as a procedure, runs the ten
-# campaigns on the embedded real system, and holds its hours against the organisers' own where their file is at hand.
+# {cite:p}`wang2025`, sets its Table 1 beside what the rule gives when it is written down as a procedure, collects a hundred hours at each point from the embedded real system, and holds its hours against the organisers' own where their file is at hand.
 
 # %% tags=["parameters", "remove-input"]
 profile = "quick"
@@ -137,7 +136,7 @@ study.claim(
 # %% [markdown]
 # The published Table 1 stays the study's design, so that results can be compared.
 #
-# ## Ten campaigns
+# ## Ten control points
 #
 # Each control point shows a hundred hours. An eleventh control point is refused.
 

@@ -116,7 +116,7 @@ study.claim(
 # the flow is trained, the paper does not say. We decided by the loss on held-out simulations of the same kind, at the `full`
 # profile and on a smaller budget than the real training, changing one thing at a time. The loss is the mean negative log density
 # of the true $X_a$, in nats; a tenth of a nat is 10 % in density. The last column shows what each choice does to $f_a$: its
-# energy distance {cite:p}`szekely2013` from the truth, which took no part in the decision. Where a choice moves the loss no more
+# energy distance {cite:p}`szekely2013` from the truth (0 if and only if the two distributions are equal), which took no part in the decision. Where a choice moves the loss no more
 # than other random numbers do, we kept what the paper has; more passes lower it further, and the real training gets more.
 
 # %%

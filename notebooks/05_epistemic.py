@@ -11,7 +11,7 @@
 #
 # *Which values of the three epistemic inputs do the hours allow?* In the paper's second step {cite:p}`wang2025` every control
 # point gets a flow of its own, trained with $X_a$ drawn from the first step's $f_a$; draws for its hundred hours are pooled,
-# three points are chosen, and intervals are read off. The chapter does so with rules in place of the hand, asks of each flow
+# three points are chosen, and intervals are read off. The chapter does so with rules in place of choices by hand, asks of each flow
 # whether it can be believed, and hands on $f_a$ and $E$ together as the uncertainty model UM1.
 
 # %% tags=["parameters", "remove-input"]
@@ -241,9 +241,9 @@ glue("idle", ", ".join(map(str, idle)) or "none", display=False)
 glue("largest_error", f"{max(map(abs, outside.values())):.2f}", display=False)
 
 # %% [markdown]
-# What 1,000 simulations teach a flow differs from point to point. Within a tenth of a nat of the prior, and so of having learned
-# nothing: control points {glue:text}`idle`. On hours with seeds of their own, the truth lies within the middle 90 % of the levels
-# of credibility in a share that is wrong by up to {glue:text}`largest_error`.
+# What 1,000 simulations teach a flow differs from point to point. These have learned next to nothing and stay within a tenth of a nat
+# of the prior: control points {glue:text}`idle`. On hours with seeds of their own, the credibility at which the truth is met should
+# lie between 5 and 95 % in nine hours of ten; the share is off by up to {glue:text}`largest_error`.
 
 # %% [markdown]
 # ## Three points, three intervals, a best guess

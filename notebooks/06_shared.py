@@ -70,7 +70,7 @@ points = hours_by_point(observed)
 #
 # Before any network, the first thing that an analyst of a black box would try: compare the channels with each other. The
 # loads of an hour rise and fall together. The median over its minutes of $\log(y_5 / y_4)$ and of $\log(y_6 / y_4)$ turns out to
-# be the same for every hour of a control point, whatever the wind; yet it moves with $X_e$.
+# be the same for every hour of a control point, whatever its $X_a$; yet it moves with $X_e$.
 
 # %%
 contrasts = {
@@ -199,7 +199,7 @@ glue("estimator_runs", f"{budget.estimator_runs:,}", display=False)
 glue("estimator_coverage", f"{covered[0]:.3f}, {covered[1]:.3f}", display=False)
 
 # %% [markdown]
-# On hours without a calm minute its errors are {glue:text}`rms` (root mean square, $X_{a1}$ and $X_{a2}$). Whoever knew the law of
+# On hours whose first load is nowhere 0 its errors are {glue:text}`rms` (root mean square, $X_{a1}$ and $X_{a2}$). Whoever knew the law of
 # the noise and computed the likeliest $X_a$ would err by about 0.0140 and 0.0525 (`tests/test_aleatory_estimator.py` computes it);
 # the second can be beaten because the prior is known too.
 #
@@ -210,9 +210,8 @@ glue("estimator_coverage", f"{covered[0]:.3f}, {covered[1]:.3f}", display=False)
 # 1. Draw $X_e$ uniformly from a box around what is left. For each, simulate a data set: an hour at every control point, with $X_a$ drawn
 #    from what the observed hours tell of it.
 # 2. Summarise each data set by its contrasts, scaled to their own range, and train a flow for $X_e$ on the pairs.
-# 3. Keep where the flow's density, given the *observed* contrasts, exceeds a threshold. It is set so that of
-#    simulated data sets that took no part in training, 99.9 % keep their true $X_e$ (in the last round 99 %), each compared with
-#    how dense its own posterior is.
+# 3. Keep where the flow's density, given the *observed* contrasts, exceeds a threshold. The threshold is set on simulated data sets that took no part in training: 99.9 % of them keep their true $X_e$ (99 % in the
+#    last round), each judged relative to how dense its own posterior is.
 # 4. Predict data sets from what was kept. If the observed one is stranger than a thousandth of them allows, warn, and go back to
 #    what the round before had kept.
 # 5. Lay a new box around it, along its own axes and a tenth wider, and begin again.

@@ -381,6 +381,6 @@ glue("days", f"{runs * 0.2 / 86400:.1f}", display=False)
 #
 # Of UM1's six bounds {glue:text}`short` lie below the truth's and so do not hold, for the fixed seed of its training has put its
 # $X_{a2}$ about {glue:text}`x_a2` instead of {glue:text}`true_x_a2`; resampled hours hardly warn of that: for $y_4$ their ranges hold
-# {glue:text}`held_um1` of the two true bounds. The replicates of UM2 hold {glue:text}`held_um2`. UM1's search took {glue:text}`evaluations` values of every bound, and climbs for one bound ended
+# {glue:text}`held_um1` of the two true bounds. The replicates of UM2 hold {glue:text}`held_um2`. UM1's search computed every bound at {glue:text}`evaluations` values of $X_e$; climbs for one bound ended
 # within {glue:text}`gap` of each other. All bounds together took {glue:text}`runs` million simulated hours: minutes here, but
 # {glue:text}`days` days of processor time with a program that takes 0.2 s a run.

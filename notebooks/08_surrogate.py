@@ -197,13 +197,12 @@ figures.present(
 )
 
 # %% [markdown]
-# ## Power: one number a turbine
+# ## Power: one number a channel
 #
 # $J$, the objective of the designs, is the expected mean over the hour of $y_1 + y_2 + y_3$. Whatever $X_e$ and $X_c$ do to a power
 # they do through one number, its level $v_i(X_e, X_c)$, and all three powers answer to theirs alike: a network for the levels, a second
 # one for the expected power given $X_a$ and the level, a third one for the distribution of the sum over the seeds, a mixture of normals
-# censored at no and at full power. It is trained on {glue:text}`emulator_runs` runs with $X_a$ from UM2's $f_a$ (three of ten
-# uniform), $X_e$ from its $E$ and $X_c$ uniform.
+# censored at no and at full power. It is trained on {glue:text}`emulator_runs` runs with $X_a$ from UM2's $f_a$ (30 % of them uniform), $X_e$ from its $E$ and $X_c$ uniform.
 
 # %%
 emulator = PowerEmulator.from_weights(

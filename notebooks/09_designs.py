@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Optimal designs
 #
-# *Which control point is best, if nature chooses the wind and $X_e$ is the worst that the observations leave?* The paper's designs
+# *Which control point is best, if nature draws $X_a$ and $X_e$ is the worst that the observations leave?* The paper's designs
 # come from a swarm on its surrogate {cite:p}`wang2025`. They are rebuilt here first. Then come ours, for UM1, UM2 and the truth, with
 # probabilities of failure down to one in a hundred million; and every published design is judged by the truth.
 

@@ -112,7 +112,8 @@ study.claim(
 )
 
 # %% [markdown]
-# The specification's $X_e^*$ was read off the same hours, with the noise-free equations in hand; that a method which knows
+# The truth of the embedded real system, called *the specification* here, was made after the same hours: its $X_e^*$ was read off
+# them with the noise-free equations in hand. That a method which knows
 # only a black box finds it is a check of the method. If the printed point is taken as exact, no $X_e$ fits:
 
 # %% tags=["nbval-ignore-output"]
@@ -154,8 +155,8 @@ figures.present(
 )
 
 # %% [markdown]
-# $E$ is a streak along $X_{e3}$, which these hours hardly tell. Rounds go on for as long as it is the last one's frame, not the
-# hours, that ends it. Whether a published box meets it, intervals alone need not say; the last row does, from points drawn from
+# $E$ is a streak along $X_{e3}$, which these hours hardly tell. As long as the box of the last round ends the streak, and not the hours,
+# another round follows. Whether a published box meets it, intervals alone need not say; the last row does, from points drawn from
 # both.
 
 # %% tags=["hide-input", "nbval-ignore-output"]

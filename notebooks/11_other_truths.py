@@ -107,7 +107,7 @@ Markdown(
                 f"as many true $X_a$: {summary['energy_distance_of_direct_draws']:.5f}",
             ),
             (
-                "log density where $X_{a2}$ is narrow, above a heap's",
+                "log density gained over the heap, shape *narrow* [nats]",
                 "{:.3f} ± {:.3f}".format(
                     *np.array(summary["gain_over_pooling_narrow"]) * [1, 2]
                 ),
@@ -233,7 +233,7 @@ figures.present(
 #
 # For {glue:text}`designed` of the systems the problem with $\epsilon = 10^{-4}$ of *Optimal designs* is solved three times: at the
 # credible bound, with the inferred $f_a$ taken at its word, and with the system's truth known. In {glue:text}`refused` of them no design
-# reaches $\epsilon$ in one of the three, for their winds are too rough; in {glue:text}`binding` of the others the constraint binds.
+# reaches $\epsilon$ in one of the three, for their hours are too severe; in {glue:text}`binding` of the others the constraint binds.
 # Designs are judged by the truth, $J$ in simulated hours.
 
 # %%
@@ -264,7 +264,7 @@ Markdown(
                 name,
                 f"{kept[case]} of {len(solved)}",
                 f"{np.median([row[case]['pof'] for row in solved]):.1e}",
-                f"{price[case]:.0f}",
+                f"{round(price[case])}",
             )
             for case, name in (
                 ("credible", "at the credible bound"),
@@ -294,7 +294,7 @@ binding = sum(row["truth"]["pof"] > 0.99 * EPSILON for row in solved)
 glue("binding", binding, display=False)
 glue("kept", f"{kept['credible']} of {len(solved)}", display=False)
 glue("kept_plain", f"{kept['plain']} of {len(solved)}", display=False)
-glue("price", f"{price['credible']:.0f}", display=False)
+glue("price", f"{round(price['credible'])}", display=False)
 glue(
     "covered",
     " and ".join(str(tail["covered"]) for tail in summary["tail"].values()),
