@@ -10,13 +10,18 @@ import time
 from concurrent.futures import wait
 from dataclasses import replace
 
+import dask
 import numpy as np
 import psutil
 import pytest
 import zarr
 from distributed import KilledWorker, LocalCluster
 
-from flowcal.errors import InputError
+from flowcal.decide.aleatory_plane import AleatoryPlane
+from flowcal.decide.reliability import sampled_pof
+from flowcal.decide.verification import compare_performance
+from flowcal.errors import FlowcalWarning, InputError
+from flowcal.infer.uncertainty import PooledDraws
 from flowcal.simulate.campaign import (
     CampaignError,
     CampaignIncomplete,
@@ -25,7 +30,7 @@ from flowcal.simulate.campaign import (
     campaign_path,
     run_campaign,
 )
-from flowcal.simulate.crew import Crew, WorkerKilled
+from flowcal.simulate.crew import Crew, WorkerKilled, _processes
 from flowcal.simulate.executable import Executable, ProgramFailed
 from flowcal.simulate.simulator import SimulationError
 from flowcal.simulate.windfarm import WindFarm
@@ -84,6 +89,21 @@ def test_result_does_not_depend_on_workers(tmp_path, design):
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         runner = Runner(scheduler=cluster.scheduler_address, chunk=60, folder=tmp_path)
         assert run_campaign(WindFarm(), *design, runner).load().identical(expected)
+
+
+def test_designs_are_verified_on_a_cluster_as_here():
+    f_a = PooledDraws(np.random.default_rng(1).random((50, 2)), 50)
+    at = {"simulator": WindFarm(), "x_e": [0.3, 0.6, 0.4], "random_seed": 1}
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        found = [
+            (
+                compare_performance(f_a, designs=[[0.5] * 3, [0.1] * 3], hours=300, runner=runner, **at),
+                sampled_pof(AleatoryPlane(f_a), x_c=[0.1] * 3, calls=1500, runner=runner, **at),
+            )
+            for runner in (Runner(), Runner(scheduler=cluster.scheduler_address, chunk=100))
+        ]
+    for here, there in zip(*found, strict=True):
+        assert here.identical(there)
 
 
 def test_no_runs_are_a_campaign_too(tmp_path):
@@ -170,6 +190,26 @@ def test_what_can_do_without_some_runs_is_told_so(tmp_path, design, expected, fo
         run_campaign(Recording(broken=set(range(1, 7))), *design, replace(runner, folder=None), all_needed=False)
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_chunk_of_which_nothing_succeeds_is_listed_and_may_be_left_out(tmp_path, design, expected, folder):
+    runner = Runner(chunk=50, folder=tmp_path if folder else None, allowed_share=0.1)
+    simulator = Recording(broken=set(range(101, 151)))
+    with pytest.raises(CampaignIncomplete, match="50 of 500 runs failed"):
+        run_campaign(simulator, *design, replace(runner, allowed_share=0.09), all_needed=False)
+    with pytest.warns(IncompleteWarning, match="50 of 500 runs failed and are left out"):
+        hours = run_campaign(simulator, *design, runner, all_needed=False)
+    assert np.array_equal(hours.y, np.delete(expected, range(100, 150), axis=0))
+    if folder:
+        assert [run["row"] for run in quarantined(tmp_path)] == list(range(100, 150))
+
+
+def test_a_campaign_that_was_given_up_is_no_result_whatever_is_allowed(design):
+    simulator = Recording(broken=set(range(1, 501)))
+    with pytest.raises(CampaignIncomplete):
+        run_campaign(simulator, *design, Runner(chunk=50, allowed_share=0.9), all_needed=False)
+    assert max(simulator.seeds) <= 150  # three batches are enough to see it
+
+
 def test_failed_runs_that_are_allowed_are_not_tried_again(tmp_path, design):
     runner, simulator = Runner(chunk=50, folder=tmp_path, allowed_share=0.01), Recording(broken={78})
     for _ in range(2):
@@ -214,8 +254,8 @@ def test_errors_of_a_program_cross_processes(tmp_path, design):
     program.chmod(0o755)
     with pytest.raises(CampaignIncomplete, match="ProgramFailed.*exit code 7; it said: out of licences") as caught:
         run_campaign(Executable(program), *design, Runner(workers=2, chunk=250))
-    assert [type(failure) for failure in caught.value.failures] == [ProgramFailed] * 2
-    assert caught.value.failures[1].rows[0] == 250
+    assert {type(failure) for failure in caught.value.failures} == {ProgramFailed}
+    assert [failure.rows.tolist() for failure in caught.value.failures] == [[row] for row in range(500)]
 
 
 class Wrong:
@@ -234,6 +274,8 @@ class Wrong:
         (lambda n: np.ones((n, 6, 60)), r"returned shape \(1, 6, 60\); needed is \(1, 60, 6\)"),
         (lambda n: np.ones((n - 1, 60, 6)), r"returned shape \(0, 60, 6\)"),
         (lambda n: np.full((n, 60, 6), np.nan), "returned NaN or infinity"),
+        (lambda n: np.full((n, 60, 6), 1j), "returned complex128 values; needed are real numbers"),
+        (lambda n: np.full((n, 60, 6), None), "returned object values; needed are real numbers"),
     ],
 )
 def test_a_simulator_that_breaks_the_protocol_is_reported(design, answer, said):
@@ -325,6 +367,38 @@ def is_alive(pid):
         return False
 
 
+class Meeting(WindFarm):
+    """Waits until it runs in three processes at once."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def simulate(self, x, seed):
+        (self.folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 60
+        while len(list(self.folder.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return super().simulate(x, seed)
+
+
+def test_there_are_as_many_processes_as_asked_for(tmp_path, design):
+    run_campaign(Meeting(tmp_path), *design, Runner(workers=3, chunk=50))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_processes_that_dask_has_given_up_are_started_again(design, expected, monkeypatch):
+    monkeypatch.setattr("flowcal.simulate.crew.PULSE", 0.5)
+    client = _processes(2)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}):
+        for nanny in list(client.cluster.workers.values()):
+            client.sync(nanny.close)
+        while client.nthreads() or client.cluster.workers:
+            time.sleep(0.05)
+        with pytest.warns(FlowcalWarning, match="there are no workers at the moment"):
+            hours = run_campaign(WindFarm(), *design, Runner(workers=2, chunk=250))
+    assert np.array_equal(hours.y, expected)
+
+
 class Deadly(WindFarm):
     """Ends every process that runs it."""
 
@@ -333,9 +407,9 @@ class Deadly(WindFarm):
 
 
 def test_a_simulator_that_ends_every_worker_is_reported(design):
-    few = design[0][:4], design[1][:4]
-    with pytest.raises(CampaignIncomplete, match="4 of 4 runs failed.*WorkerKilled: every worker"):
-        run_campaign(Deadly(), *few, Runner(workers=2, chunk=4))
+    few = design[0][:2], design[1][:2]
+    with pytest.raises(CampaignIncomplete, match="2 of 2 runs failed.*WorkerKilled: every worker"):
+        run_campaign(Deadly(), *few, Runner(workers=2, chunk=2))
 
 
 class Unsendable(WindFarm):
@@ -416,8 +490,42 @@ def test_a_store_with_a_folder_in_place_of_its_outputs_is_refused(tmp_path, desi
     run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
     shutil.rmtree(path / "y")
     zarr.open_group(path).create_group("y")
-    with pytest.raises(CampaignError, match="holds another campaign"):
+    with pytest.raises(CampaignError, match="is not a campaign's store"):
         run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
+
+
+def nested(text):
+    return '{"a":' * 10_000 + "1" + "}" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("y/zarr.json", lambda text: text.replace('"float64"', '"int64"').replace('"NaN"', "0"), "not ours"),
+        ("y/zarr.json", lambda text: text.replace('"NaN"', "0.0"), "not ours"),
+        ("y/zarr.json", lambda text: text.replace("crc32c", "gzip"), "is not a campaign's store"),
+        ("y/zarr.json", lambda text: text.replace("crc32c", "nameless"), "is not a campaign's store"),
+        ("y/zarr.json", lambda text: text.replace("little", "big"), "not ours"),
+        ("y/zarr.json", lambda text: text.replace('"zarr_format": 3', '"zarr_format": 2'), "is not a campaign's store"),
+        ("y/zarr.json", nested, "is not a campaign's store"),
+        ("zarr.json", nested, "is not a campaign's store"),
+        ("zarr.json", lambda text: "", "is not a campaign's store"),
+    ],
+)
+def test_a_store_that_was_tampered_with_is_refused(tmp_path, design, file, change, said):
+    run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
+    path = campaign_path(tmp_path, WindFarm(), *design) / file
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+    with pytest.raises(CampaignError, match=said):
+        run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
+
+
+def test_a_store_of_the_format_before_is_refused(tmp_path, design):
+    zarr.create_group(campaign_path(tmp_path, WindFarm(), *design), zarr_format=2)
+    with pytest.raises(CampaignError, match="is not a campaign's store"):
+        run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
 
 
 def test_a_store_in_use_is_refused(tmp_path, design):

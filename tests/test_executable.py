@@ -125,6 +125,22 @@ def test_a_hanging_program_is_killed_with_its_children(program, runs, tmp_path):
     assert alive.read_text() == last
 
 
+def test_what_a_program_leaves_running_ends_with_it(program, runs, tmp_path):
+    alive = tmp_path / "alive"
+    child = f"import time\nwhile True: open({str(alive)!r}, 'w').write(str(time.time())); time.sleep(0.02)"
+    wait = f"\nwhile not os.path.exists({str(alive)!r}): time.sleep(0.02)"
+    body = f"import subprocess; subprocess.Popen([sys.executable, '-c', {child!r}]){wait}"
+    assert Executable(program(body)).simulate(runs[0][:2], runs[1][:2]).shape == (2, 60, 6)
+    last = alive.read_text()
+    time.sleep(0.3)
+    assert alive.read_text() == last
+
+
+def test_of_a_long_log_the_end_is_told(program, runs):
+    with pytest.raises(ProgramFailed, match=r"it said: x{496}end \(runs"):
+        Executable(program("print('x' * 10**7 + 'end'); sys.exit(1)")).simulate(runs[0][:2], runs[1][:2])
+
+
 def test_a_program_that_cannot_start_is_reported(tmp_path, runs):
     path = tmp_path / "model"
     path.write_text("#!/nowhere/python\n")
@@ -148,5 +164,7 @@ def test_arguments_may_be_paths_of_what_is_not_there_yet(program, tmp_path):
 def test_refuses_what_is_no_program(tmp_path):
     with pytest.raises(InputError, match="which is no executable program"):
         Executable(tmp_path / "absent")
+    with pytest.raises(InputError, match="with a null character"):
+        Executable([sys.executable, "a\0b"])
     with pytest.raises(InputError, match="time_limit is 0; needed are seconds above 0"):
         Executable(sys.executable, time_limit=0)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from flowcal.decide.design import Effort
 from flowcal.decide.worst_case import Search
@@ -23,6 +24,16 @@ from flowcal.simulate.windfarm import WindFarm
 def judged(estimator):
     rounds = Rounds(1, 500, Training(epochs=3))
     return judge(3, WindFarm(), estimator.posterior.to_weights(), rounds, draws=16, replicates=2)
+
+
+def test_a_system_judged_on_a_cluster_is_judged_alike(tmp_path, estimator, judged):
+    settings = {"rounds": Rounds(1, 500, Training(epochs=3)), "draws": 16, "replicates": 2}
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        weights = estimator.posterior.to_weights()
+        address = cluster.scheduler_address
+        (row,) = replicate(tmp_path, [3], judge, address, simulator=WindFarm(), weights=weights, **settings)
+    timed = {"seconds_e", "seconds_f_a"}
+    assert {key: row[key] for key in row if key not in timed} == {key: judged[key] for key in row if key not in timed}
 
 
 @pytest.mark.parametrize("number", range(len(SHAPES)))

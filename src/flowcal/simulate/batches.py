@@ -183,6 +183,8 @@ def simulate_checked(simulator: Simulator, x: NDArray[np.float64], seed: NDArray
         raise SimulationError(f"{type(error).__name__}: {error}", np.arange(len(x))) from error
     if y.shape != (len(x), *HOUR):
         raise SimulationError(f"the simulator returned shape {y.shape}; needed is {(len(x), *HOUR)}", np.arange(len(x)))
+    if y.dtype.kind not in "iuf":
+        raise SimulationError(f"the simulator returned {y.dtype} values; needed are real numbers", np.arange(len(x)))
     bad = np.flatnonzero(~np.isfinite(y).all(axis=(1, 2)))
     if bad.size:
         raise SimulationError("the simulator returned NaN or infinity", bad)

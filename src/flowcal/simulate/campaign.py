@@ -11,9 +11,9 @@ import json
 import warnings
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +211,13 @@ class _Campaign:
     results: Results
     quarantine: Quarantine
     runner: Runner
-    _broken: dict[int, SimulationError] = field(default_factory=dict)  # by chunk: batches in which nothing succeeded
+    _hopeless: int = 0  # batches in which nothing succeeded
     _made: int = 0
     _seconds: float = 0.0
+
+    @property
+    def _is_hopeless(self) -> bool:
+        return self._hopeless >= HOPELESS and not self._made
 
     def run(self, allowed: int) -> None:
         """Make the runs that are missing, and those in quarantine unless so many are allowed to fail."""
@@ -235,8 +239,7 @@ class _Campaign:
                 except CrewLost:
                     wait_for_crew(self.runner.workers, self.runner.scheduler)
         failures = [self.quarantine.failure(row) for row in self.quarantine.rows.tolist()]
-        if self._broken or len(failures) > allowed:
-            failures = sorted([*failures, *self._broken.values()], key=lambda failure: failure.rows[0])
+        if self._is_hopeless or len(failures) > allowed:
             raise CampaignIncomplete(failures, len(self.results.x), self.quarantine.path)
 
     def _drain(self, crew: Crew, todo: dict[int, NDArray[np.int64]], progress: tqdm) -> None:
@@ -251,7 +254,7 @@ class _Campaign:
                     batch = {index: self._piece(index, todo[index]) for index in _take(waiting, count)}
                     running[crew.submit(run_batch, self.simulator, batch, self.results.shared)] = batch
                 lost = None
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                for future in crew.wait(running):
                     batch = running.pop(future)
                     try:
                         self._settle(crew, future, batch, todo)
@@ -263,7 +266,7 @@ class _Campaign:
                         del todo[index]
                 if lost:
                     raise lost
-                if len(self._broken) >= HOPELESS and not self._made:
+                if self._is_hopeless:
                     todo.clear()
                     return
         finally:
@@ -290,8 +293,10 @@ class _Campaign:
         except (CrewLost, OSError):
             raise
         except SimulationError as error:
+            self._hopeless += 1
             for index in batch:
-                self._broken[index] = type(error)(error.reason, todo[index])
+                rows = todo[index]
+                self.quarantine.settle(rows, {place: [error] for place in range(len(rows))})
             return
         except Exception as error:
             raise CampaignError(

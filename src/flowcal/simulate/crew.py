@@ -1,12 +1,14 @@
 """Who runs the batches of a campaign: this process, processes of this machine, or the workers of a Dask cluster."""
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from flowcal.errors import FlowcalWarning
 from flowcal.simulate.results import CampaignError
 from flowcal.simulate.simulator import SimulationError
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Crew", "CrewLost", "WorkerKilled", "gather_crew", "wait_for_crew"]
 
 PATIENCE = 600.0  # seconds to wait for a scheduler that was there and is gone
+PULSE = 10.0  # seconds without a result after which to see if anybody is there
 ANSWER = 10.0  # seconds that a scheduler may take to answer
 PRIVATE = {"dashboard_address": "localhost:0", "worker_dashboard_address": "localhost:0"}  # web pages, on by default
 
@@ -98,13 +101,45 @@ class Crew:
         future.add_done_callback(lambda done: there.cancel() if done.cancelled() else None)
         return future
 
+    def wait(self, futures: Iterable[Future[Any]]) -> set[Future[Any]]:
+        """Wait until some calls have ended.
+
+        Parameters
+        ----------
+        futures : iterable of Future
+            From `submit`.
+
+        Returns
+        -------
+        set of Future
+            Those that have ended.
+
+        Raises
+        ------
+        CrewLost
+            If the scheduler is gone.
+        """
+        while not (ended := wait(futures, None if self.is_here else PULSE, FIRST_COMPLETED).done):
+            self._muster()
+        return ended
+
+    def _muster(self) -> None:
+        """Start again processes of this machine that Dask has given up; say where a cluster has no workers."""
+        if self._client is None:
+            return
+        if self._client.cluster is not None:
+            self._client.cluster.scale(len(self._client.cluster.worker_spec))
+        with _noticing_loss():
+            if not self._client.nthreads():
+                warnings.warn("there are no workers at the moment; waiting for some", FlowcalWarning, stacklevel=2)
+
     def result(self, future: Future[Any]) -> Any:
-        """What a call returned; whatever it raised is raised here.
+        """What a call returned, once it has; whatever it raised is raised here.
 
         Parameters
         ----------
         future : Future
-            From `submit`, and done.
+            From `submit`.
 
         Returns
         -------
@@ -117,6 +152,7 @@ class Crew:
         WorkerKilled
             If every worker that the call was given to ended.
         """
+        self.wait([future])
         if self._client is None:
             return future.result()
         from distributed import KilledWorker
@@ -205,7 +241,7 @@ def _processes(workers: int) -> "Client":
     from distributed import Client, LocalCluster
 
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}):  # the blame is then found one at a time
-        cluster = LocalCluster(workers, threads_per_worker=1, **PRIVATE, memory_limit=0)
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, **PRIVATE, memory_limit=0)
     return Client(cluster, set_as_default=False)
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -81,6 +82,8 @@ class Executable:
 
     def __init__(self, command: str | Path | Sequence[str], time_limit: float = 3600.0) -> None:
         program, *arguments = [command] if isinstance(command, str | Path) else list(command)
+        if any("\0" in str(part) for part in (program, *arguments)):
+            raise InputError(f"command is {command!r}, with a null character; needed are names without.")
         found = shutil.which(program)
         if found is None:
             raise InputError(
@@ -94,11 +97,22 @@ class Executable:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Arguments, and one SHA-256 over the program and those of its arguments that are files."""
+        """Arguments, and one SHA-256 over the program and those of its arguments that are files.
+
+        Raises
+        ------
+        InputError
+            If one of them cannot be read.
+        """
         digest = hashlib.sha256()
-        for part in self._command:
-            if Path(part).is_file():
-                digest.update(Path(part).read_bytes())
+        for path in filter(Path.is_file, map(Path, self._command)):
+            try:
+                digest.update(path.read_bytes())
+            except OSError as error:
+                raise InputError(
+                    f"command names {str(path)!r}, which cannot be read, {error.strerror}; its content tells its "
+                    "campaigns from those of others."
+                ) from error
         return {"name": "executable", "arguments": shlex.join(self._command[1:]), "sha256": digest.hexdigest()}
 
     def simulate(self, x: ArrayLike, seed: ArrayLike) -> NDArray[np.float64]:
@@ -124,7 +138,7 @@ class Executable:
         x, seed = check_runs(x, seed)
         if len(x) == 0:
             return np.empty((0, TIME_STEPS, len(OUTPUTS)))
-        with tempfile.TemporaryDirectory(prefix="flowcal-") as name:
+        with tempfile.TemporaryDirectory(prefix="flowcal-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             write_runs(folder / INPUT_FILE, x, seed)
             self._run(folder, len(x))
@@ -148,20 +162,26 @@ class Executable:
                     f"{command[0]} was still running after {self._time_limit:g} s and was killed", everyone
                 ) from None
             finally:
-                if process.returncode is None:
-                    _kill_group(process)
+                _kill_group(process)
         if code != 0:
-            said = (folder / LOG_FILE).read_bytes()[-500:].decode(errors="replace").strip() or "nothing"
+            said = _last_bytes(folder / LOG_FILE, 500).decode(errors="replace").strip() or "nothing"
             raise ProgramFailed(f"{command[0]} ended with exit code {code}; it said: {said}", everyone)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End the program and every child it has left behind."""
+    """End the program, and every child that it has left behind, which may still write."""
     if os.name == "posix":
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # nobody is left
+            os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     process.wait()
+
+
+def _last_bytes(path: Path, most: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - most))
+        return file.read(most)
 
 
 def _collect(path: Path, runs: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import reprlib
 import shutil
 import uuid
 import warnings
@@ -14,7 +15,10 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 from zarr.codecs import BytesCodec, Crc32cCodec
+from zarr.errors import BaseZarrError
+from zarr.storage import MemoryStore
 
 from flowcal.challenge import OUTPUTS, TIME_STEPS
 from flowcal.errors import FlowcalError
@@ -216,7 +220,7 @@ class SharedStore:
 
     @cached_property
     def _y(self) -> "zarr.Array[Any]":
-        return zarr.open_array(self.path / "y", mode="r+")
+        return zarr.open_array(self.path / "y", mode="r+", zarr_format=3)
 
 
 class StoredResults:
@@ -258,28 +262,27 @@ class StoredResults:
         group = zarr.create_group(draft, attributes=manifest)
         group.create_array("x", data=self.x, dimension_names=("sample", "input"))
         group.create_array("seed", data=self.seed, dimension_names=("sample",))
-        group.create_array(
-            "y",
-            shape=(len(self.x), *HOUR),
-            chunks=(max(1, min(chunk, len(self.x))), *HOUR),
-            dtype=np.float64,
-            fill_value=np.nan,
-            serializer=BytesCodec(),
-            compressors=[Crc32cCodec()],
-            dimension_names=("sample", "time", "output"),
-        )
+        _create_y(draft, len(self.x), max(1, min(chunk, len(self.x))))
         draft.rename(self._path)
 
     def _open(self, manifest: dict[str, Any]) -> "zarr.Array[Any]":
         try:
-            group = zarr.open_group(self._path, mode="r+")
+            group = zarr.open_group(self._path, mode="r+", zarr_format=3)
             found, y = dict(group.attrs), group["y"]
-        except (OSError, KeyError, ValueError, TypeError, zarr.errors.BaseZarrError) as error:
+            if not isinstance(y, zarr.Array):
+                raise TypeError("its outputs are no array")
+            ours = _create_y(MemoryStore(), len(self.x), y.chunks[0])
+            fits = y.metadata.to_dict() == ours.metadata.to_dict()
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, BaseZarrError) as error:
             raise CampaignError(
-                f"{self._path} is not a campaign's store: {error}. Delete it or name another."
+                f"{self._path} is not a campaign's store: {error}; delete it or name another."
             ) from error
-        if found != manifest or not isinstance(y, zarr.Array) or y.shape != (len(self.x), *HOUR):
-            raise CampaignError(f"{self._path} holds another campaign: {found}; asked for was {manifest}.")
+        if found != manifest:
+            raise CampaignError(
+                f"{self._path} holds another campaign: {reprlib.repr(found)}; asked for was {reprlib.repr(manifest)}."
+            )
+        if not fits:
+            raise CampaignError(f"{self._path} keeps its outputs in a way that is not ours. Delete it or name another.")
         return y
 
     def missing(self) -> dict[int, NDArray[np.int64]]:
@@ -341,14 +344,38 @@ class StoredResults:
         return np.asarray(self._y[rows_of(index, self.chunk)])
 
     def dataset(self) -> xr.Dataset:
-        """x, seed and y by sample, read chunk by chunk when they are needed.
+        """x, seed and y by sample; y is read chunk by chunk when it is needed.
 
         Returns
         -------
         Dataset
         """
-        stored: xr.Dataset = xr.open_zarr(self._path, consolidated=False, chunks={}, mask_and_scale=False)
-        return stored.drop_attrs()
+        stored: xr.Dataset = xr.open_zarr(
+            self._path,
+            consolidated=False,
+            chunks={},
+            mask_and_scale=False,
+            zarr_format=3,
+            drop_variables=["x", "seed"],
+        )
+        runs = {"x": (("sample", "input"), self.x), "seed": ("sample", self.seed)}
+        return stored.drop_attrs().assign(runs)
+
+
+def _create_y(store: Store | Path, runs: int, chunk: int) -> "zarr.Array[Any]":
+    """The array of a campaign's outputs: a checksum on every chunk, NaN where there is none."""
+    return zarr.create_array(
+        store,
+        name="y",
+        shape=(runs, *HOUR),
+        chunks=(chunk, *HOUR),
+        dtype=np.float64,
+        fill_value=np.nan,
+        serializer=BytesCodec(),
+        compressors=[Crc32cCodec()],
+        dimension_names=("sample", "time", "output"),
+        zarr_format=3,
+    )
 
 
 def lock_path(store: Path) -> Path:
