@@ -484,6 +484,16 @@ def test_a_store_of_something_else_is_refused(tmp_path, design):
         run_campaign(WindFarm(), x, seed + 1, Runner(folder=tmp_path))
 
 
+def test_a_store_with_a_folder_in_place_of_its_outputs_is_refused(tmp_path, design):
+    x, seed = design
+    path = campaign_path(tmp_path, WindFarm(), x, seed)
+    run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
+    shutil.rmtree(path / "y")
+    zarr.open_group(path).create_group("y")
+    with pytest.raises(CampaignError, match="is not a campaign's store"):
+        run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
+
+
 def nested(text):
     return '{"a":' * 10_000 + "1" + "}" * 10_000
 
@@ -516,16 +526,6 @@ def test_a_store_of_the_format_before_is_refused(tmp_path, design):
     zarr.create_group(campaign_path(tmp_path, WindFarm(), *design), zarr_format=2)
     with pytest.raises(CampaignError, match="is not a campaign's store"):
         run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
-
-
-def test_a_store_with_a_folder_in_place_of_its_outputs_is_refused(tmp_path, design):
-    x, seed = design
-    path = campaign_path(tmp_path, WindFarm(), x, seed)
-    run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
-    shutil.rmtree(path / "y")
-    zarr.open_group(path).create_group("y")
-    with pytest.raises(CampaignError, match="is not a campaign's store"):
-        run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
 
 
 def test_a_store_in_use_is_refused(tmp_path, design):

@@ -102,7 +102,7 @@ class Crew:
         return future
 
     def wait(self, futures: Iterable[Future[Any]]) -> set[Future[Any]]:
-        """Wait until calls have ended.
+        """Wait until some calls have ended.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class Crew:
         Returns
         -------
         set of Future
-            Those that are done, one at least.
+            Those that have ended.
 
         Raises
         ------
@@ -125,6 +125,8 @@ class Crew:
 
     def _muster(self) -> None:
         """Start again processes of this machine that Dask has given up; say where a cluster has no workers."""
+        if self._client is None:
+            return
         if self._client.cluster is not None:
             self._client.cluster.scale(len(self._client.cluster.worker_spec))
         with _noticing_loss():
@@ -132,12 +134,12 @@ class Crew:
                 warnings.warn("there are no workers at the moment; waiting for some", FlowcalWarning, stacklevel=2)
 
     def result(self, future: Future[Any]) -> Any:
-        """What a call returned; whatever it raised is raised here.
+        """What a call returned, once it has; whatever it raised is raised here.
 
         Parameters
         ----------
         future : Future
-            From `submit`; waited for.
+            From `submit`.
 
         Returns
         -------

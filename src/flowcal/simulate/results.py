@@ -269,6 +269,8 @@ class StoredResults:
         try:
             group = zarr.open_group(self._path, mode="r+", zarr_format=3)
             found, y = dict(group.attrs), group["y"]
+            if not isinstance(y, zarr.Array):
+                raise TypeError("its outputs are no array")
             ours = _create_y(MemoryStore(), len(self.x), y.chunks[0])
             fits = y.metadata.to_dict() == ours.metadata.to_dict()
         except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, BaseZarrError) as error:
