@@ -121,7 +121,7 @@ def test_pages_open_without_complaint(window, page, address):
     assert math == typeset
     assert broken == 0
     if figures_of(page):  # their text takes the colour of the page's
-        text = "getComputedStyle(document.querySelector('.plotly-figure .xtick text')).fill"
+        text = "getComputedStyle(document.querySelector('.plotly-figure .ytick text')).fill"
         assert tab.evaluate(f"{text} === getComputedStyle(document.body).color")
         assert tab.evaluate(PAINTED_BEHIND) == []  # nothing but the page's own background
     assert complaints == []

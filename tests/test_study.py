@@ -12,6 +12,7 @@ from flowcal import chapters
 from flowcal.chapters import ChapterFailed, Settings, find_chapters, run_chapters, select_chapters, state_of
 from flowcal.errors import InputError
 from flowcal.provenance import read_provenance
+from flowcal.report.book import BookError, build_book, publish
 from flowcal.simulate.executable import Executable
 from flowcal.simulate.windfarm import WindFarm
 from flowcal.study import PROFILES, ClaimFailed, Study, find_root
@@ -273,11 +274,23 @@ def test_manifest_of_a_chapter_says_how_it_was_run(project):
 
 def test_an_execution_keeps_how_it_came_about(project):
     run_chapters([], Settings())
+    publish(Settings())
+    folder = project / "book" / "published"
     first, second = (
-        read_provenance(nbformat.read(chapter.executed(Settings().folder()), as_version=4))
-        for chapter in find_chapters()
+        read_provenance(nbformat.read(folder / f"{name}.ipynb", as_version=4)) for name in ("01_first", "02_second")
     )
     manifest = json.loads((project / "artifacts/quick/first/seeds.manifest.json").read_text())
     assert {name: made.sha256 for name, made in first.made.items()} == {"seeds": manifest["digest"]}
     assert (second.made, second.made_from) == ({}, {"first/seeds": manifest["digest"]})
     assert first.wall_time_s == state_of(find_chapters()[0], Settings())["wall_time_s"]
+
+
+def test_a_spoiled_provenance_is_not_rendered(project):
+    run_chapters([], Settings())
+    publish(Settings())
+    path = project / "book" / "published" / "01_first.ipynb"
+    path.write_text(path.read_text().replace('"profile": "quick"', '"profile": ["quick"]'))
+    for name in ("_config.yml", "book/index.md"):
+        (project / name).write_text("")
+    with pytest.raises(BookError, match="01_first.ipynb: the notebook's provenance cannot be used"):
+        build_book(None)

@@ -1,7 +1,7 @@
 // Draws the figures of a page. Plotly is fetched only where there are any, and after all else has been shown.
 "use strict";
 
-const PAGE = 820; // CSS pixels, with room for a caption
+const PAGE = 880; // CSS pixels of height, with room for a caption
 const plotly = new URL("plotly.min.js", document.currentScript.src);
 
 function load(script) {
@@ -34,13 +34,12 @@ async function drawAll() {
   if (matchMedia("print").matches) fit(true);
 }
 
-/** On paper they are as wide as the text, and none is higher than a page. */
+/** On paper they are as wide as the text, and smaller where they would be higher than a page. */
 function fit(paper) {
   for (const figure of document.querySelectorAll(".js-plotly-plot")) {
-    const shown = (figure.dataset.height ??= figure.clientHeight);
-    const height = paper ? Math.min(shown, PAGE) : Number(shown);
-    figure.style.height = `${height}px`;
-    Plotly.relayout(figure, { height, width: figure.clientWidth });
+    const zoom = paper ? Math.min(1, PAGE / (figure.layout.height ?? PAGE)) : 1;
+    figure.closest("figure").style.zoom = zoom;
+    Plotly.Plots.resize(figure);
   }
 }
 

@@ -382,8 +382,8 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     inside = named and all(re.fullmatch(SOURCE, source) for source in manifest["made_from"])
     notes = manifest.get("notes", [])
     legible = isinstance(notes, list) and all(isinstance(note, str) for note in notes)
-    legible = legible and isinstance(manifest["wall_time_s"], int | float)
-    return manifest if inside and legible and manifest["kind"] in list(SUFFIXES) else None
+    timed = isinstance(manifest["wall_time_s"], int | float)
+    return manifest if inside and legible and timed and manifest["kind"] in list(SUFFIXES) else None
 
 
 def _is_text_by_text(value: Any) -> bool:

@@ -278,7 +278,7 @@ def replicated_designs(solved: Sequence[Mapping[str, Any]], epsilon: float) -> g
         marker = {"color": color, "symbol": symbol, "size": 9}
         shape = [f"system {row['number']}, {row['shape']}" for row in solved]
         figure.add_scatter(x=price[case], y=pof[case], mode="markers", marker=marker, name=name, text=shape)
-    figure.add_hline(epsilon, line={"color": "black", "width": 1.5, "dash": "dash"})
+    figure.add_hline(epsilon, line={"color": GREY, "width": 1.5, "dash": "dash"})
     figure.update_xaxes(title_text="power given up against the best that keeps epsilon [kW]")
     figure.update_yaxes(type="log", exponentformat="power", title_text="probability of failure, truth")
     return figure.update_layout(height=420, legend_y=1.1)
