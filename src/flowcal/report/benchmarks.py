@@ -167,7 +167,7 @@ def _posteriors(entry: Entry) -> Rows:
     """Ours first, then every peer twice."""
     simulations, epochs = _rounded(entry.number("simulations")), _rounded(entry.number("epochs"))
     speed, longer = entry.part("simulations_per_second"), entry.part("epochs_at_equal_time")
-    for name in speed.values:
+    for name in (OURS, *(name for name in speed.values if name != OURS)):
         fast = _range(speed.numbers(name))[0]
         for key, how, passes in (
             ("at_equal_epochs", "as many epochs", epochs),
