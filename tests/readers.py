@@ -22,6 +22,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 import xarray as xr
+from test_benchmarks_page import RESULTS, rows
 from test_submission import shape_of
 
 from flowcal import chapters
@@ -36,7 +37,7 @@ from flowcal.infer.frame import Frame
 from flowcal.infer.level_set import EpistemicLevelSet
 from flowcal.infer.posterior import Architecture, HourPosterior
 from flowcal.json_text import parse_json, read_json
-from flowcal.report import replication, submission
+from flowcal.report import benchmarks, replication, submission
 from flowcal.simulate.exchange import OBSERVED_HEADER, read_observed_hours, read_output, read_runs
 from flowcal.simulate.observations import Source, read_folder
 from flowcal.weights import Weights, read_weights
@@ -512,6 +513,13 @@ def _check_results(results: dict[str, Any]) -> None:
             assert 0 <= design["J_interval"][0] <= design["J_interval"][1] < float("inf")
 
 
+def _check_tables(tables: dict[str, str]) -> None:
+    """Every row of a table has as many cells as its header."""
+    assert set(tables) == {*benchmarks.TABLES, "made_on"}
+    for name, table in benchmarks.TABLES.items():
+        assert all(len(row) == len(table.header) for row in rows(tables[name]))
+
+
 def _replication() -> list[bytes]:
     rows = [{"number": number, "shape": "plain", "contains": True} for number in range(2)]
     kept = {"summary": {"systems": 2}, "recipes": {"systems": "abc"}, "systems": rows, "paper": [], "designs": rows[:1]}
@@ -587,6 +595,11 @@ READERS = {
     ),
     "results": Reader(
         lambda: [json.dumps(_results()).encode()], _read_json("results.json", submission.read_results), _check_results
+    ),
+    "benchmarks": Reader(
+        lambda: [json.dumps(RESULTS).encode()],
+        _read_json("benchmarks.json", benchmarks.benchmark_tables),
+        _check_tables,
     ),
     "replication": Reader(
         _replication, _read_json("book/published/replication.json", _read_replication), _check_replication

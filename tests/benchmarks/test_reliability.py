@@ -1,8 +1,8 @@
 """Probabilities of failure beside OpenTURNS' subset simulation and its nonparametric adaptive importance sampling.
 
 All estimate the probability that a load of the embedded real system exceeds its threshold, from about as many
-simulations. OpenTURNS is given X_a as two standard normals; seeds are drawn as it goes, which serves both of its
-methods better than a third input to which the response is all jumps. How close all come is told by a quadrature.
+simulations. OpenTURNS is given X_a as two standard normals; seeds are drawn as it goes, which serves its methods no
+worse than a third input to which the response is all jumps. How close all come is told by a quadrature.
 """
 
 import numpy as np

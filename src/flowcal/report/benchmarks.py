@@ -10,81 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 from types import MappingProxyType
-from typing import Any
 
 from flowcal.challenge import PUBLISHED
-from flowcal.errors import InputError
 from flowcal.json_text import read_json
+from flowcal.report.benchmark_entry import Entry
 from flowcal.report.tables import markdown_table
 
-__all__ = ["Entry", "benchmark_tables"]
-
-MOST = 1000  # values of an entry, and characters of a text
-OURS = "ours"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What one benchmark has kept, checked as it is read: every value is of its kind and size, or an `InputError`.
-
-    Attributes
-    ----------
-    name : str
-        By which errors call it.
-    values : mapping
-    """
-
-    name: str
-    values: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.values, dict) or not 1 <= len(self.values) <= MOST:
-            raise InputError(
-                f"benchmark {self.name!r} is {_short(self.values)}; needed is an object with 1 to {MOST} values."
-            )
-
-    def number(self, key: str) -> float:
-        """The finite number of that name."""
-        return self._number(key, self._value(key))
-
-    def numbers(self, key: str, count: int | None = None) -> list[float]:
-        """The finite numbers of that name, so many, or else at least one."""
-        values = self._value(key)
-        if not isinstance(values, list) or not 1 <= len(values) <= MOST or count not in (None, len(values)):
-            raise self._unfit(key, f"{count or 'one or more'} numbers")
-        return [self._number(key, value) for value in values]
-
-    def text(self, key: str) -> str:
-        """The text of that name."""
-        value = self._value(key)
-        if not isinstance(value, str) or len(value) > MOST:
-            raise self._unfit(key, "a short text")
-        return value
-
-    def part(self, key: str) -> "Entry":
-        """The object of that name."""
-        return Entry(f"{self.name}: {key}", self._value(key))
-
-    def parts(self, key: str) -> dict[str, "Entry"]:
-        """The objects in the object of that name."""
-        part = self.part(key)
-        return {name: part.part(name) for name in part.values}
-
-    def _value(self, key: str) -> Any:
-        if key not in self.values:
-            raise InputError(f"benchmark {self.name!r} has no {key!r}; needed is an entry as 'make bench' writes it.")
-        return self.values[key]
-
-    def _number(self, key: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self._unfit(key, "finite numbers alone")
-        return value
-
-    def _unfit(self, key: str, needed: str) -> InputError:
-        return InputError(f"benchmark {self.name!r} has {_short(self.values[key])} as {key!r}; needed is {needed}.")
-
+__all__ = ["TABLES", "Table", "benchmark_tables"]
 
 Rows = Iterable[Sequence[str]]
+
+OURS = "ours"
 
 
 @dataclass(frozen=True)
@@ -110,7 +46,7 @@ class Table:
         entries = [
             (self.rows[pattern], Entry(name, results.values[name])) for pattern in found for name in found[pattern]
         ]
-        rows = [row for make, entry in entries for row in make(entry)]
+        rows = [[_as_cell(text) for text in row] for make, entry in entries for row in make(entry)]
         missing = [pattern.rstrip("*: ") for pattern, names in found.items() if not names]
         parts = [markdown_table(self.header, rows)] if rows else []
         if missing:
@@ -152,9 +88,9 @@ def _matches(name: str, pattern: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
+def _as_cell(text: str) -> str:
+    """On one line, and with no end of a cell in it."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _rounded(value: float) -> str:
@@ -231,7 +167,7 @@ def _posteriors(entry: Entry) -> Rows:
     """Ours first, then every peer twice."""
     simulations, epochs = _rounded(entry.number("simulations")), _rounded(entry.number("epochs"))
     speed, longer = entry.part("simulations_per_second"), entry.part("epochs_at_equal_time")
-    for name in speed.values:
+    for name in (OURS, *(name for name in speed.values if name != OURS)):
         fast = _range(speed.numbers(name))[0]
         for key, how, passes in (
             ("at_equal_epochs", "as many epochs", epochs),
@@ -306,7 +242,7 @@ def _fuzzed(entry: Entry) -> Rows:
 
 
 def _study(entry: Entry) -> Rows:
-    minutes, chapters = entry.number("minutes"), entry.number("chapters")
+    minutes, chapters = entry.positive("minutes"), entry.number("chapters")
     low, high = PUBLISHED["Roy Sarkar et al."].effort["hours, each design problem"]
     compared = (
         f"The {low} to {high} hours that a published entry spent on each of its design problems, over those of this "
