@@ -16,7 +16,7 @@ from flowcal.study import find_root
 
 __all__ = ["draw_answer"]
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "flowcal",  # the same file each time

@@ -73,7 +73,8 @@ def print_book(settings: Settings | None) -> Path:
     find_chromium()  # before a minute is spent
     folder = _render(settings, "singlehtml")
     target = folder.parent / "flowcal.pdf"
-    print_page(shutil.move(folder / "book" / "index.html", folder / "book.html"), target)  # its links start from there
+    page = (folder / "book" / "index.html").replace(folder / "book.html")  # its links start from there
+    print_page(page, target)
     return target
 
 
@@ -116,7 +117,7 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("published"))
     for name in ("_config.yml", "_toc.yml"):
         _copy(root / name, source / name)
-    executions = {}
+    executions: dict[str, Provenance | None] = {}
     for chapter in find_chapters():
         executed = executed_notebook(chapter, settings) if settings else _published(chapter)
         staged = source / "notebooks" / f"{chapter.source.stem}.ipynb"

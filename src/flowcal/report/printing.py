@@ -8,7 +8,7 @@ from flowcal.errors import FlowcalError
 __all__ = ["PrintError", "find_chromium", "print_page"]
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PAPER = {"format": "A4", "margin": {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}}
+MARGINS = ("18mm", "18mm", "20mm", "18mm")  # top, right, bottom, left
 PAPER_WIDTH = 658  # CSS pixels of A4 between these margins
 FOOTER = """<div style="width: 100%; text-align: center; font: 8pt sans-serif; color: #444">
 <span class="pageNumber"></span></div>"""
@@ -52,8 +52,16 @@ def print_page(page: Path, target: Path) -> None:
         tab.goto(page.absolute().as_uri())
         for ready in (FORMULAS_SET, FIGURES_DRAWN):
             tab.wait_for_function(ready, timeout=300_000)
+        top, right, bottom, left = MARGINS
         tab.pdf(
-            path=target, display_header_footer=True, header_template="<span></span>", footer_template=FOOTER,
-            print_background=True, outline=True, tagged=True, **PAPER,
-        )  # fmt: skip
+            path=target,
+            format="A4",
+            margin={"top": top, "right": right, "bottom": bottom, "left": left},
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=FOOTER,
+            print_background=True,
+            outline=True,
+            tagged=True,
+        )
         browser.close()
