@@ -212,7 +212,25 @@ def recorded(root: Path, chapter: str) -> Iterator[list[str]]:
 
 
 def manifest_of(root: Path, artifact: str) -> dict[str, Any]:
-    """What is kept beside an artifact, such as 'aleatory/f_a_fixed', or an `ArtifactError` where that is no more."""
+    """What is kept beside an artifact.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of all chapters' artifacts of one profile.
+    artifact : str
+        Such as 'aleatory/f_a_fixed'.
+
+    Returns
+    -------
+    dict
+        Its manifest.
+
+    Raises
+    ------
+    ArtifactError
+        If it is no more.
+    """
     manifest = _read_manifest(root / artifact) if re.fullmatch(SOURCE, artifact) else None
     if manifest is None:
         raise ArtifactError(f"{artifact} is missing; run chapter {artifact.split('/')[0]!r} first.")

@@ -98,6 +98,10 @@ def collect_provenance(root: Path, chapter: str, used: Sequence[str], profile: s
     profile : str
     wall_time_s : float
 
+    Returns
+    -------
+    Provenance
+
     Raises
     ------
     ArtifactError
@@ -115,12 +119,29 @@ def collect_provenance(root: Path, chapter: str, used: Sequence[str], profile: s
 
 
 def keep_provenance(notebook: NotebookNode, provenance: Provenance) -> None:
-    """Write the provenance into a notebook's metadata."""
+    """Write the provenance into a notebook's metadata.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        An executed chapter.
+    provenance : Provenance
+        How it was made.
+    """
     notebook.metadata[KEY] = asdict(provenance)
 
 
 def read_provenance(notebook: NotebookNode) -> Provenance | None:
     """The provenance among a notebook's metadata; None where its execution kept none.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        An executed chapter.
+
+    Returns
+    -------
+    Provenance or None
 
     Raises
     ------

@@ -29,7 +29,13 @@ STYLE: dict[Any, Any] = {
 
 
 def draw_answer(path: Path) -> None:
-    """Write the picture as SVG: how small each E is and whether it holds the truth; power against reliability."""
+    """Write the picture as SVG: how small each E is and whether it holds the truth; power against reliability.
+
+    Parameters
+    ----------
+    path : Path
+        Where to.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(7.8, 3.3), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))

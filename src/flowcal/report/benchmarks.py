@@ -41,7 +41,18 @@ class Table:
     command: str
 
     def markdown(self, results: Entry) -> str:
-        """The table with the rows of all entries that there are, and a sentence on those that are not."""
+        """The table with the rows of all entries that there are, and a sentence on those that are not.
+
+        Parameters
+        ----------
+        results : Entry
+            All that the benchmarks have kept.
+
+        Returns
+        -------
+        str
+            Markdown.
+        """
         found = {pattern: [name for name in results.values if _matches(name, pattern)] for pattern in self.rows}
         entries = [
             (self.rows[pattern], Entry(name, results.values[name])) for pattern in found for name in found[pattern]
@@ -62,6 +73,10 @@ def benchmark_tables(path: Path) -> dict[str, str]:
     ----------
     path : Path
         What the benchmarks have kept.
+
+    Returns
+    -------
+    dict of str to str
 
     Raises
     ------
@@ -340,3 +355,4 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         "study": Table(HELD, {"whole_study": _study}, f"make full && {BENCH}/test_study.py"),
     }
 )
+"""The tables of the page by name."""

@@ -18,13 +18,27 @@ def closing_block(provenance: Provenance | None) -> str:
     ----------
     provenance : Provenance or None
         None says that the execution kept nothing of how it came about.
+
+    Returns
+    -------
+    str
     """
     said = _said(provenance) if provenance else "The execution that this page shows has not kept how it was made."
     return f":::{{dropdown}} How this page was made\n:class-container: colophon\n\n{said}\n:::"
 
 
 def minutes_table(executions: Mapping[str, Provenance | None]) -> str:
-    """A Markdown table of executions by their chapter's link, and of their sum."""
+    """A Markdown table of executions, and of their sum.
+
+    Parameters
+    ----------
+    executions : mapping of str to Provenance or None
+        By a link to the chapter.
+
+    Returns
+    -------
+    str
+    """
     header = ["chapter", "profile", "execution [min]", "its artifacts [min]"]
     kept = [provenance for provenance in executions.values() if provenance]
     rows = [[chapter, *_times(provenance)] for chapter, provenance in executions.items()]

@@ -21,7 +21,17 @@ class PrintError(FlowcalError):
 
 
 def find_chromium() -> str:
-    """Path of the Chromium or Chrome on this machine, or a `PrintError` where there is none."""
+    """Path of the Chromium or Chrome on this machine.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    PrintError
+        If there is none.
+    """
     path = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if path is None:
         raise PrintError(f"there is no Chromium to print with; needed is one of {', '.join(PROGRAMS)} on the path.")
