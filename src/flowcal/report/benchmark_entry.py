@@ -33,35 +33,121 @@ class Entry:
             )
 
     def number(self, key: str) -> float:
-        """The number of that name."""
+        """The number of that name.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is of another kind or size.
+        """
         return self._number(key, self._value(key))
 
     def positive(self, key: str) -> float:
-        """The number of that name, which is above 0."""
+        """The number of that name, which is above 0.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is of another kind or size.
+        """
         if (value := self.number(key)) <= 0:
             raise self._unfit(key, "a number above 0")
         return value
 
     def numbers(self, key: str, count: int | None = None) -> list[float]:
-        """The numbers of that name, so many, or else at least one."""
+        """The numbers of that name, so many, or else at least one.
+
+        Parameters
+        ----------
+        key : str
+        count : int, optional
+            How many there have to be.
+
+        Returns
+        -------
+        list of float
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is of another kind or size.
+        """
         values = self._value(key)
         if not isinstance(values, list) or not 1 <= len(values) <= MOST or count not in (None, len(values)):
             raise self._unfit(key, f"{count or 'one or more'} numbers")
         return [self._number(key, value) for value in values]
 
     def text(self, key: str) -> str:
-        """The text of that name."""
+        """The text of that name.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is of another kind or size.
+        """
         value = self._value(key)
         if not isinstance(value, str) or len(value) > MOST:
             raise self._unfit(key, "a short text")
         return value
 
     def part(self, key: str) -> "Entry":
-        """The object of that name."""
+        """The object of that name.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        Entry
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is of another kind or size.
+        """
         return Entry(f"{self.name}: {key}", self._value(key))
 
     def parts(self, key: str) -> dict[str, "Entry"]:
-        """The objects in the object of that name."""
+        """The objects in the object of that name.
+
+        Parameters
+        ----------
+        key : str
+
+        Returns
+        -------
+        dict of str to Entry
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is of another kind or size.
+        """
         part = self.part(key)
         return {name: part.part(name) for name in part.values}
 
