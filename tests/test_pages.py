@@ -145,7 +145,7 @@ def test_the_keyboard_reaches_the_text_first(tab):
     show(tab, CHAPTERS[0])
     tab.keyboard.press("Tab")
     assert tab.evaluate(f"{FOCUSED}.textContent") == "Skip to main content"
-    assert tab.evaluate(f"{FOCUSED}.getBoundingClientRect().top") >= 0
+    tab.wait_for_function(f"{FOCUSED}.getBoundingClientRect().top >= 0")  # it slides in
     tab.keyboard.press("Enter")
     assert tab.evaluate("location.hash") == "#main-content"
 
@@ -233,6 +233,7 @@ def test_a_page_prints_without_what_paper_has_no_use_for(tab_of):
     paper = tab_of(viewport={"width": PAPER_WIDTH, "height": 900})
     show(paper, "notebooks/05_epistemic")  # has the highest figures
     assert paper.locator(SCREEN_ONLY).filter(visible=True).count() > 0
+    on_screen = paper.evaluate(HIGHEST)
     paper.emulate_media(media="print")
     paper.wait_for_function(f"{HIGHEST} <= {PAGE_HEIGHT}")
     assert paper.locator(SCREEN_ONLY).filter(visible=True).count() == 0
@@ -240,7 +241,7 @@ def test_a_page_prints_without_what_paper_has_no_use_for(tab_of):
     assert paper.evaluate(OVERFLOWING) == []
     assert paper.locator("details[open]").count() == 0
     paper.emulate_media(media="screen")
-    paper.wait_for_function(f"{HIGHEST} > {PAGE_HEIGHT}")
+    paper.wait_for_function(f"{HIGHEST} === {on_screen}")
 
 
 def test_search_works_from_the_disk(tab):
