@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+import tracemalloc
 from concurrent.futures import wait
 from dataclasses import replace
 
@@ -32,6 +33,7 @@ from flowcal.simulate.campaign import (
 )
 from flowcal.simulate.crew import Crew, WorkerKilled, _processes
 from flowcal.simulate.executable import Executable, ProgramFailed
+from flowcal.simulate.results import StoredResults
 from flowcal.simulate.simulator import SimulationError
 from flowcal.simulate.windfarm import WindFarm
 
@@ -118,6 +120,20 @@ def test_finished_campaign_runs_nothing(tmp_path, design, expected):
         hours = run_campaign(simulator, *design, Runner(folder=tmp_path, chunk=50))
     assert simulator.seeds == design[1].tolist()
     assert np.array_equal(hours.y, expected)
+
+
+def test_what_is_missing_takes_little_memory(tmp_path):
+    runs = 100_000
+    x, seed = np.zeros((runs, 8)), np.arange(1, runs + 1)
+    results = StoredResults(tmp_path / "many.zarr", {"name": "none"}, x, seed, chunk=100)
+    tracemalloc.start()
+    try:
+        missing = results.missing()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(np.concatenate(list(missing.values())), np.arange(runs))
+    assert peak < 10 * seed.nbytes
 
 
 def test_store_is_read_piece_by_piece(tmp_path, design):

@@ -268,9 +268,7 @@ class StoredResults:
     def _open(self, manifest: dict[str, Any]) -> "zarr.Array[Any]":
         try:
             group = zarr.open_group(self._path, mode="r+", zarr_format=3)
-            found, y = dict(group.attrs), group["y"]
-            if not isinstance(y, zarr.Array):
-                raise TypeError("its outputs are no array")
+            found, y = dict(group.attrs), zarr.open_array(self._path / "y", mode="r+", zarr_format=3)
             ours = _create_y(MemoryStore(), len(self.x), y.chunks[0])
             fits = y.metadata.to_dict() == ours.metadata.to_dict()
         except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, BaseZarrError) as error:
@@ -281,7 +279,7 @@ class StoredResults:
             raise CampaignError(
                 f"{self._path} holds another campaign: {reprlib.repr(found)}; asked for was {reprlib.repr(manifest)}."
             )
-        if not isinstance(y, zarr.Array) or not fits:
+        if not fits:
             raise CampaignError(f"{self._path} keeps its outputs in a way that is not ours. Delete it or name another.")
         return y
 
@@ -292,7 +290,8 @@ class StoredResults:
         -------
         dict of int to ndarray of int
         """
-        rows = {index: np.arange(len(self.x))[rows_of(index, self.chunk)] for index in range(self._y.nchunks)}
+        everyone = np.arange(len(self.x))
+        rows = {index: everyone[rows_of(index, self.chunk)] for index in range(self._y.nchunks)}
         bad = {index: rows[index][self._unusable(index)] for index in rows}
         return {index: found for index, found in bad.items() if len(found)}
 
