@@ -88,12 +88,12 @@ def benchmark_tables(path: Path) -> dict[str, str]:
 
 
 def _machines(results: Entry) -> str:
-    """What the entries were measured on, each with their names unless it is all of them."""
-    names: dict[str, list[str]] = {}
+    """What the entries were measured on, each with their names, or those of their kind, unless it is all of them."""
+    names: dict[str, dict[str, None]] = {}
     for name in results.values:
         entry = results.part(name)
         machine = entry.text("made_on") if "made_on" in entry.values else "a machine that was not recorded"
-        names.setdefault(machine, []).append(f"`{name}`")
+        names.setdefault(machine, {})[f"`{name.partition(':')[0]}`"] = None
     if len(names) == 1:
         return f"All was measured on {next(iter(names))}.\n"
     return "".join(f"- On {machine}: {', '.join(measured)}.\n" for machine, measured in names.items())
