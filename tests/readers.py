@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import nbformat
 import numpy as np
 import safetensors.numpy
 import torch
@@ -37,7 +38,9 @@ from flowcal.infer.frame import Frame
 from flowcal.infer.level_set import EpistemicLevelSet
 from flowcal.infer.posterior import Architecture, HourPosterior
 from flowcal.json_text import parse_json, read_json
+from flowcal.provenance import KEY, Made, Provenance, keep_provenance, read_provenance
 from flowcal.report import benchmarks, replication, submission
+from flowcal.report.colophon import closing_block
 from flowcal.simulate.exchange import OBSERVED_HEADER, read_observed_hours, read_output, read_runs
 from flowcal.simulate.observations import Source, read_folder
 from flowcal.weights import Weights, read_weights
@@ -551,6 +554,22 @@ def _check_replication(kept: dict[str, Any]) -> None:
     assert all(row["number"] >= 0 for name in ("systems", "paper", "designs") for row in kept[name])
 
 
+def _provenances() -> list[bytes]:
+    notebook = nbformat.v4.new_notebook()
+    made = {"value": Made("0" * 64, 1, 2.5), "weights": Made("1" * 64, None, 0.0)}
+    keep_provenance(notebook, Provenance("0.1.0", "quick", 12.5, made, {"first/value": "2" * 64}))
+    return [json.dumps(notebook.metadata[KEY]).encode()]
+
+
+def _read_provenance(path: Path) -> Provenance | None:
+    return read_provenance(nbformat.v4.new_notebook(metadata={KEY: read_json(path)}))
+
+
+def _check_provenance(provenance: Provenance) -> None:
+    assert closing_block(provenance)
+    assert all(len(made.sha256) == 64 for made in provenance.made.values())
+
+
 def _check_verdicts(rows: list[Any]) -> None:
     assert len(rows) == 1
     assert isinstance(rows[0]["number"], int)
@@ -604,6 +623,7 @@ READERS = {
     "replication": Reader(
         _replication, _read_json("book/published/replication.json", _read_replication), _check_replication
     ),
+    "provenance": Reader(_provenances, _read_json("provenance.json", _read_provenance), _check_provenance),
     "verdict": Reader(
         lambda: [b'{"number": 0, "shape": "plain"}'],
         _read_json("rows/000.json", lambda path: replication.replicate(path.parent, [0], _made_up)),

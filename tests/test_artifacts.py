@@ -197,6 +197,15 @@ def test_reading_what_other_code_made_is_refused(shelf, tmp_path, monkeypatch):
         Shelf(tmp_path, "second").read("first", "seeds")
 
 
+def test_a_manifest_whose_module_has_too_long_a_name_is_refused(shelf, tmp_path):
+    shelf.keep("seeds", seed_sweep, simulator=WindFarm())
+    manifest = tmp_path / "first" / "seeds.manifest.json"
+    kept = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(kept | {"code": {"flowcal." + "x" * 300: "0"}}))
+    with pytest.raises(ArtifactError, match="other code"):
+        Shelf(tmp_path, "second").read("first", "seeds")
+
+
 def test_reading_what_another_simulator_code_made_is_refused(shelf, tmp_path, monkeypatch):
     shelf.keep("seeds", seed_sweep, simulator=WindFarm())
     today = artifacts.code_digest
@@ -239,6 +248,11 @@ def test_refuses_settings_it_cannot_describe(shelf):
 def test_refuses_functions_from_elsewhere(shelf):
     with pytest.raises(InputError, match="only its functions make artifacts"):
         shelf.keep("seeds", json.dumps, obj=1)
+
+
+def test_describes_text_in_arrays_of_any_shape():
+    assert artifacts._describe(np.array(["a", "b"])) == ["a", "b"]
+    assert artifacts._describe(np.array("upper")) == "upper"
 
 
 def test_describes_programs_by_their_digest():

@@ -183,6 +183,13 @@ def test_the_kept_results_can_be_shown():
     assert any(rows(table) for table in made.values())
 
 
+def test_posteriors_at_equal_epochs_alone_have_a_row_a_peer(tables):
+    more = {key: POSTERIORS[key] for key in ("simulations", "epochs", "simulations_per_second", "at_equal_epochs")}
+    table = tables(RESULTS | {"posteriors_beside_peers: more": more | {"simulations": 10_800}})["posteriors"]
+    assert len(rows(table)) == 1 + 2 * 2 + 1 + 2
+    assert rows(table)[5][0] == "this study, 10,800 simulations"
+
+
 def test_what_the_page_says_of_searches_holds():
     """Polished starts reach the best with every seed from the smaller budget, in every problem."""
     kept = json.loads((ROOT / "book" / "published" / "benchmarks.json").read_text())

@@ -426,7 +426,9 @@ def _describe(value: Any) -> Any:
         return {"dtype": value.dtype.str, "shape": list(value.shape), "sha256": content}
     if isinstance(value, Mapping):
         return {str(name): _describe(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, np.ndarray):
+        return _describe(value.tolist())
+    if isinstance(value, list | tuple):
         return [_describe(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
@@ -501,7 +503,7 @@ def _find(module: str) -> Path | None:
         return None
     place = Path(spec.origin).parent.joinpath(*parts)
     files = (place / "__init__.py", place.with_name(f"{place.name}.py"))
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if os.path.isfile(file)), None)
 
 
 def _source(module: str) -> Path:

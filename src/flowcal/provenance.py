@@ -21,10 +21,11 @@ __all__ = ["Made", "Provenance", "collect_provenance", "keep_provenance", "read_
 KEY = "flowcal"  # among the notebook's metadata
 MOST_CHARACTERS = 100_000
 DIGEST = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
-SECONDS = {"type": "number", "minimum": 0}
+SECONDS = {"type": "number", "minimum": 0, "maximum": 1e9}
+SEED = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**63}
 MADE = {
     "type": "object",
-    "properties": {"sha256": DIGEST, "seed": {"type": ["integer", "null"]}, "wall_time_s": SECONDS},
+    "properties": {"sha256": DIGEST, "seed": SEED, "wall_time_s": SECONDS},
     "required": ["sha256", "seed", "wall_time_s"],
     "additionalProperties": False,
 }

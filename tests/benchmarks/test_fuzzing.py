@@ -25,7 +25,7 @@ def readers():
 @pytest.mark.parametrize("reader", readers())
 def test_reader_meets_nothing_it_cannot_refuse(record, reader, tmp_path):
     run = fuzz(reader, str(SECONDS), cwd=tmp_path)
-    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.returncode == 0, (run.stdout + run.stderr)[-3000:]
     inputs, seconds = map(int, re.search(r"Done (\d+) runs in (\d+) second", run.stderr).groups())
     record(f"fuzzed: {reader}", inputs=inputs, seconds=seconds)
     assert seconds >= SECONDS

@@ -27,6 +27,7 @@ from flowcal.infer.training import WARM_UP, seeded, train
 from flowcal.infer.updating import ALEATORY_FLOW, TRAINING
 
 ROWS, EPOCHS, SEEDS, JUDGED = 3000, 6, (1, 2, 3), 4000
+MORE_ROWS, MORE_EPOCHS = 12_000, 8
 SBI_RATE = 2e-3  # its default of 5e-4 is for far more epochs
 TRANSFORMS = 2 * ALEATORY_FLOW.coupling_layers
 
@@ -166,28 +167,18 @@ def test_what_is_compared_are_densities_on_the_unit_cube(fit):
 
 
 def test_posteriors_at_equal_time_and_at_equal_epochs(record):
-    fresh, fitted = training_data(JUDGED, seed=99), round(ROWS * (1 - TRAINING.held_out))
+    fitted = round(ROWS * (1 - TRAINING.held_out))
     names = ("ours", *PEERS)
     speed, seconds, equal_epochs, equal_time, epochs = ({name: [] for name in names} for _ in range(5))
-
-    def judged(fit, seed, count):
-        """Expected log posterior on hours that none has seen, after so many epochs, and the seconds they took."""
-        parts = training_data(ROWS, seed)
-        start = time.process_time()
-        log_prob = fit(parts, seed, count)
-        took = time.process_time() - start
-        with torch.no_grad():
-            return log_prob(*fresh).mean().item(), took
-
     for seed in SEEDS:
         for name, fit in {"ours": ours, **PEERS}.items():
-            value, took = judged(fit, seed, EPOCHS)
+            value, took = judged(fit, ROWS, seed, EPOCHS)
             seconds[name].append(took)
             speed[name].append(EPOCHS * fitted / took)
             equal_epochs[name].append(value)
             count = math.ceil(EPOCHS * seconds["ours"][-1] / took)
             epochs[name].append(count)
-            equal_time[name].append(value if count == EPOCHS else judged(fit, seed, count)[0])
+            equal_time[name].append(value if count == EPOCHS else judged(fit, ROWS, seed, count)[0])
     record(
         "posteriors_beside_peers",
         simulations=fitted,
@@ -199,6 +190,33 @@ def test_posteriors_at_equal_time_and_at_equal_epochs(record):
         at_equal_epochs={name: rounded(values, 3) for name, values in equal_epochs.items()},
     )
     assert np.isfinite([*equal_time.values(), *equal_epochs.values()]).all()
+
+
+def test_whether_what_a_peer_is_ahead_lasts(record):
+    """lampe's lead at few simulations and epochs, once more with more of both."""
+    compared = {"ours": ours, "lampe": lampe}
+    found = {name: [judged(fit, MORE_ROWS, seed, MORE_EPOCHS) for seed in SEEDS] for name, fit in compared.items()}
+    fitted = round(MORE_ROWS * (1 - TRAINING.held_out))
+    record(
+        "posteriors_beside_peers: more",
+        simulations=fitted,
+        epochs=MORE_EPOCHS,
+        simulations_per_second={
+            name: rounded([MORE_EPOCHS * fitted / took for _, took in rows], 0) for name, rows in found.items()
+        },
+        at_equal_epochs={name: rounded([value for value, _ in rows], 3) for name, rows in found.items()},
+    )
+    assert np.isfinite([value for rows in found.values() for value, _ in rows]).all()
+
+
+def judged(fit, rows, seed, epochs):
+    """Expected log posterior on hours that none has seen, after so many epochs, and the seconds they took."""
+    parts = training_data(rows, seed)
+    start = time.process_time()
+    log_prob = fit(parts, seed, epochs)
+    took = time.process_time() - start
+    with torch.no_grad():
+        return log_prob(*training_data(JUDGED, seed=99)).mean().item(), took
 
 
 def rounded(values, digits):
