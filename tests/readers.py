@@ -24,6 +24,7 @@ import safetensors.numpy
 import torch
 import xarray as xr
 from test_benchmarks_page import RESULTS, rows
+from test_scorecard import CARD, TABLES
 from test_submission import shape_of
 
 from flowcal import chapters
@@ -41,6 +42,7 @@ from flowcal.json_text import parse_json, read_json
 from flowcal.provenance import KEY, Made, Provenance, keep_provenance, read_provenance
 from flowcal.report import benchmarks, replication, submission
 from flowcal.report.colophon import closing_block
+from flowcal.report.scorecard import read_scorecard
 from flowcal.simulate.exchange import OBSERVED_HEADER, read_observed_hours, read_output, read_runs
 from flowcal.simulate.observations import Source, read_folder
 from flowcal.weights import Weights, read_weights
@@ -570,6 +572,11 @@ def _check_provenance(provenance: Provenance) -> None:
     assert all(len(made.sha256) == 64 for made in provenance.made.values())
 
 
+def _check_scorecard(card: dict[str, Any]) -> None:
+    for table in TABLES:
+        assert len({len(row) for row in rows(table(card))}) <= 1
+
+
 def _check_verdicts(rows: list[Any]) -> None:
     assert len(rows) == 1
     assert isinstance(rows[0]["number"], int)
@@ -624,6 +631,9 @@ READERS = {
         _replication, _read_json("book/published/replication.json", _read_replication), _check_replication
     ),
     "provenance": Reader(_provenances, _read_json("provenance.json", _read_provenance), _check_provenance),
+    "scorecard": Reader(
+        lambda: [json.dumps(CARD).encode()], _read_json("scorecard.json", read_scorecard), _check_scorecard
+    ),
     "verdict": Reader(
         lambda: [b'{"number": 0, "shape": "plain"}'],
         _read_json("rows/000.json", lambda path: replication.replicate(path.parent, [0], _made_up)),

@@ -8,7 +8,7 @@ from flowcal.decide.worst_case import Search
 from flowcal.errors import InputError
 from flowcal.infer.uncertainty import EpistemicBox
 
-EFFORT = Effort(particles=20, iterations=20, starts=8, search=Search(screened=8, starts=1, tolerance=1e-2))
+EFFORT = Effort(starts=8, search=Search(screened=8, starts=1, tolerance=1e-2))
 POINT = EpistemicBox([0.5] * 3, [0.5] * 3)
 BOX = EpistemicBox([0.2] * 3, [0.8] * 3)
 

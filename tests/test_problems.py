@@ -15,7 +15,7 @@ from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyMode
 from flowcal.simulate.windfarm import WindFarm
 
 X_E = (0.3, 0.6, 0.4)
-EFFORT = Effort(particles=8, iterations=8, starts=2, search=Search(screened=4, starts=1, tolerance=0.1))
+EFFORT = Effort(starts=2, search=Search(screened=4, starts=1, tolerance=0.1))
 TRAINING = Training(epochs=8, batch_size=256, learning_rate=6e-3)
 BUDGET = {"effort": EFFORT, "hours": 1000, "pof_calls": 2000, "random_seed": 1}
 

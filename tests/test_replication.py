@@ -100,7 +100,7 @@ def test_the_papers_two_steps_are_judged_alike(judged):
 
 def test_designs_are_judged_under_the_truth(estimator):
     rounds, modest = Rounds(1, 500, Training(epochs=3)), Training(epochs=4, batch_size=256, learning_rate=5e-3)
-    effort = Effort(particles=6, iterations=6, starts=2, search=Search(screened=4, starts=1, tolerance=0.1))
+    effort = Effort(starts=2, search=Search(screened=4, starts=1, tolerance=0.1))
     weights = estimator.posterior.to_weights()
     row = judge_designs(
         0, WindFarm(), weights, rounds, draws=16, replicates=3, size=6000, training=modest, effort=effort

@@ -74,8 +74,8 @@ class Profile:
         Simulations about designs, and passes over them, that the emulator of power is trained on with.
     published_iterations : int
         Of the swarm that makes designs as the paper does.
-    design_effort : int
-        Particles and iterations of our swarm; half as many starts are polished.
+    design_starts : int
+        Designs spread over the cube from which optima are searched.
     landscape_points : int
         Along each control input, at which the landscape of designs is drawn.
     polishing_hours : int
@@ -117,7 +117,7 @@ class Profile:
     refinement_runs: int
     refinement_epochs: int
     published_iterations: int
-    design_effort: int
+    design_starts: int
     landscape_points: int
     polishing_hours: int
 
@@ -156,7 +156,7 @@ class Profile:
         """How designs are searched."""
         from flowcal.decide.design import Effort
 
-        return Effort(self.design_effort, self.design_effort, starts=self.design_effort // 2)
+        return Effort(self.design_starts)
 
 
 PROFILES = {
@@ -196,7 +196,7 @@ PROFILES = {
         refinement_runs=20_000,
         refinement_epochs=8,
         published_iterations=8,
-        design_effort=16,
+        design_starts=8,
         landscape_points=15,
         polishing_hours=2_000,
     ),
@@ -236,7 +236,7 @@ PROFILES = {
         refinement_runs=60_000,
         refinement_epochs=15,
         published_iterations=50,
-        design_effort=32,
+        design_starts=16,
         landscape_points=31,
         polishing_hours=20_000,
     ),

@@ -2,8 +2,8 @@
 
 Three problems [1]_: the largest guaranteed performance J; the smallest probability that the system fails; the largest
 performance among designs whose probability of failure stays below epsilon. All are solved as programmes over a few
-values of X_e, to which the worst one in E is added until none is worse [2]_. A swarm, and polished starts spread over
-the cube [3]_, find the basins.
+values of X_e, to which the worst one in E is added until none is worse [2]_. Starts spread over the cube, polished by
+SLSQP [3]_, find the basins.
 
 References
 ----------
@@ -23,7 +23,6 @@ from scipy.optimize import minimize
 from scipy.stats import qmc
 
 from flowcal.challenge import BOUNDS, CONTROL
-from flowcal.decide.swarm import fly
 from flowcal.decide.worst_case import Search, WorstCase, find_worst_cases
 from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.uncertainty import EpistemicSet
@@ -38,7 +37,6 @@ SLACK = 1e-4  # by which a worst case may be worse than what the programme knew
 SAME_BASIN = 0.03  # distance below which two polished designs are one
 INFEASIBLE = 1e-5  # shortfall of a level that still counts as reached
 STEP = 1e-6  # of differences that stand for derivatives
-PENALTY = 100.0  # of the swarm, for a unit of level short of what is required
 LARGEST_LEVEL = 10.0  # stands for a level that is never reached
 
 
@@ -52,10 +50,8 @@ class Effort:
 
     Attributes
     ----------
-    particles, iterations : int
-        Of the swarm.
     starts : int
-        Designs spread over the cube that are polished besides the swarm's, a power of two.
+        Designs spread over the cube that are polished, a power of two.
     search : Search
         For the worst X_e of a design.
     random_seed : int
@@ -63,19 +59,16 @@ class Effort:
     Raises
     ------
     InputError
-        If a number of the swarm or of starts is no whole number from 1 up.
+        If starts is no power of two.
     """
 
-    particles: int = 30
-    iterations: int = 40
     starts: int = 16
     search: Search = field(default_factory=lambda: Search(screened=24, starts=1, tolerance=1e-2))
     random_seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("particles", "iterations", "starts"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}; needed is a whole number from 1 up.")
+        if not isinstance(self.starts, int) or self.starts < 1 or self.starts.bit_count() != 1:
+            raise InputError(f"starts is {self.starts!r}; needed is a power of two, such as 16.")
 
 
 @dataclass(frozen=True)
@@ -164,7 +157,7 @@ def find_design(
     ...     return 8 - np.square(x_c - 0.4).sum(axis=1) - x_e[:, 0] * x_c[:, 0]
     >>> def levels(x_e, x_c):
     ...     return 1 - 0.5 * x_c
-    >>> e, effort = EpistemicBox([0.2, 0, 0], [0.4, 1, 1]), Effort(particles=8, iterations=8, starts=2)
+    >>> e, effort = EpistemicBox([0.2, 0, 0], [0.4, 1, 1]), Effort(starts=2)
     >>> design = find_design(performance, levels, e, effort)
     >>> np.round(design.x_c, 2).tolist()
     [0.2, 0.4, 0.4]
@@ -232,18 +225,6 @@ class _Programme:
             return 0.0
         return max(0.0, self.required_level - float(self.limits(scenarios, np.tile(x_c, (len(scenarios), 1))).min()))
 
-    def costs(self, scenarios: Array, x_c: Array) -> Array:
-        """For the swarm: minus the value, with a penalty for what falls short; (n,) at x_c (n, 3)."""
-        x_e, each = np.tile(scenarios, (len(x_c), 1)), np.repeat(x_c, len(scenarios), axis=0)
-        needs_levels = self.reliability or self.required_level is not None
-        limits = self.limits(x_e, each).min(axis=1).reshape(len(x_c), -1).min(axis=1) if needs_levels else np.zeros(1)
-        if self.reliability:
-            return -limits
-        value = self.performance(x_e, each).reshape(len(x_c), -1).min(axis=1)
-        short = 0.0 if self.required_level is None else np.maximum(0.0, self.required_level - limits)
-        costs: Array = -value + PENALTY * short
-        return costs
-
     def polish(self, scenarios: Array, start: Array) -> Array:
         """The local optimum that SLSQP [3]_ reaches from a start, by lifting a floor under all scenarios."""
 
@@ -280,10 +261,9 @@ class _Programme:
 
 
 def _basins(programme: _Programme, scenarios: Array, effort: Effort) -> list[Basin]:
-    """Local optima from the swarm's best and from starts spread over the cube, best first, without repetition."""
-    swarm = fly(lambda x_c: programme.costs(scenarios, x_c), effort.particles, effort.iterations, effort.random_seed)
+    """Local optima from starts spread over the cube, best first, without repetition."""
     spread = qmc.Sobol(len(CONTROL), rng=np.random.default_rng(effort.random_seed)).random(effort.starts)
-    polished = [programme.polish(scenarios, start) for start in (swarm.x_c, *spread)]
+    polished = [programme.polish(scenarios, start) for start in spread]
     reached = [x_c for x_c in polished if programme.shortfall(scenarios, x_c) <= INFEASIBLE]
     if not reached:
         least = min(programme.shortfall(scenarios, x_c) for x_c in polished)

@@ -16,10 +16,13 @@ from flowcal.report.api_reference import write_pages
 from flowcal.report.benchmarks import benchmark_tables
 from flowcal.report.colophon import closing_block, minutes_table
 from flowcal.report.printing import find_chromium, print_page
+from flowcal.report.scorecard import read_scorecard
+from flowcal.report.scorecard_tables import summary_table
 from flowcal.study import find_root
 
 __all__ = ["BookError", "build_book", "print_book", "publish"]
 
+PUBLISHED, SCORECARD = Path("book", "published"), "scorecard.json"
 MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"
 
 
@@ -79,7 +82,7 @@ def print_book(settings: Settings | None) -> Path:
 
 
 def publish(settings: Settings) -> None:
-    """Keep the executed chapters of these settings in the repository, in `book/published`.
+    """Keep the executed chapters of these settings, and their scorecard, in the repository, in `book/published`.
 
     Parameters
     ----------
@@ -92,6 +95,7 @@ def publish(settings: Settings) -> None:
     """
     for chapter in find_chapters():
         _copy(executed_notebook(chapter, settings), _published(chapter))
+    _copy(settings.folder() / SCORECARD, find_root() / PUBLISHED / SCORECARD)
 
 
 def _render(settings: Settings | None, builder: str) -> Path:
@@ -124,9 +128,11 @@ def _stage(root: Path, settings: Settings | None) -> Path:
         _copy(executed, staged)
         executions |= _sign(staged)
     (source / "book" / "minutes.md").write_text(minutes_table(executions), encoding="utf-8")
+    scorecard = (settings.folder() if settings else root / PUBLISHED) / SCORECARD
+    (source / "book" / "scorecard.md").write_text(summary_table(read_scorecard(scorecard)) + "\n", encoding="utf-8")
     tables = source / "book" / "benchmarks"
     tables.mkdir()
-    for name, table in benchmark_tables(root / "book" / "published" / "benchmarks.json").items():
+    for name, table in benchmark_tables(root / PUBLISHED / "benchmarks.json").items():
         (tables / f"{name}.md").write_text(table, encoding="utf-8")
     write_pages(source / "book" / "api")
     for script in (
@@ -150,7 +156,7 @@ def _sign(path: Path) -> dict[str, Provenance | None]:
 
 
 def _published(chapter: Chapter) -> Path:
-    return find_root() / "book" / "published" / f"{chapter.source.stem}.ipynb"
+    return find_root() / PUBLISHED / f"{chapter.source.stem}.ipynb"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -19,6 +19,7 @@ from flowcal.report.figures.infer import (
     scores_by_point,
     set_by_level,
 )
+from flowcal.report.figures.scorecard import marked_values
 from flowcal.report.figures.shared import (
     closing_in,
     contrasts_by_point,
@@ -59,6 +60,7 @@ __all__ = [
     "joint_densities",
     "learning_curves",
     "marginal_densities",
+    "marked_values",
     "noise_survival",
     "observed_distributions",
     "predictive_levels",

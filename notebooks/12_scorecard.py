@@ -1,0 +1,410 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Scorecard
+#
+# *What was published, what does this book find, and how far is each from the truth?* All in one place: Tables 2, 3 and 4 of the paper
+# {cite:p}`wang2025`, the other published entry, UM1 (the paper's way, rebuilt), UM2 (ours) and the truth; then what four choices of the
+# paper cost.
+#
+# Nothing is computed here. Every number was kept by an earlier chapter and is gathered in `scorecard.json` among the artifacts of the
+# profile; `flowcal.report.scorecard.SCHEMA` says what its keys hold. One caution goes with every published row: the teams inferred from
+# hours of the organisers' system, and "the truth" is the embedded one's, made after a hundred of its hours
+# ([what this cannot say](../book/limits.md)).
+
+# %% tags=["parameters", "remove-input"]
+profile = "quick"
+simulator = "windfarm"
+observations = "embedded"
+scheduler = None
+allowed_share = 0.0
+
+# %% tags=["hide-input"]
+import numpy as np
+from flowcal.challenge import ALEATORY, LOADS, POWERS
+from flowcal.decide.problems import PROBLEMS
+from flowcal.report import figures
+from flowcal.report.scorecard import (
+    READINGS,
+    make_scorecard,
+    read_scorecard,
+    write_scorecard,
+)
+from flowcal.report.scorecard_tables import (
+    aleatory_table,
+    bounds_table,
+    designs_table,
+    epistemic_table,
+    summary_table,
+)
+from flowcal.study import Study
+from IPython.display import Markdown, display
+from myst_nb import glue
+
+study = Study(
+    "scorecard", profile, simulator, observations, scheduler, allowed_share
+)
+path = study.folder / "scorecard.json"
+write_scorecard(path, make_scorecard(study))
+card = read_scorecard(path)
+
+# %% [markdown]
+# ## In one table
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(summary_table(card))
+
+# %% [markdown]
+# ## Table 2: the unknown inputs
+#
+# The box around each $E$, its volume (of the unit cube), and whether it holds the truth. A small set that misses is worth less than a
+# large one that does not.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(epistemic_table(card))
+
+# %%
+sets = card["epistemic"]
+study.claim(
+    "of all sets E that hold the truth, UM2's is the smallest",
+    sets["UM2"]["contains"]
+    and all(
+        row["volume"] >= sets["UM2"]["volume"]
+        for source, row in sets.items()
+        if row["contains"] and source != "truth"
+    ),
+)
+study.claim(
+    "of all best guesses of X_e, UM2's is the closest",
+    all(
+        row["best_guess_distance"] >= sets["UM2"]["best_guess_distance"]
+        for source, row in sets.items()
+        if row["best_guess"] and source != "truth"
+    ),
+)
+
+# %% [markdown]
+# The paper shows its $f_a$ as a figure, without numbers, so UM1 stands for it.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(aleatory_table(card))
+
+# %%
+study.claim(
+    "UM2's f_a is closer to the truth than UM1's",
+    card["aleatory"]["UM2"]["energy_distance"]
+    < card["aleatory"]["UM1"]["energy_distance"],
+)
+
+# %% [markdown]
+# ## Table 3: prediction intervals
+#
+# Upper and lower bounds of all outputs at the baseline; in brackets, how far each lies from the truth's in the same reading. Errors are
+# two standard errors over minutes, and the larger side of a 95 % interval over hours.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+for reading in READINGS.values():
+    display(
+        Markdown(f"**{reading.capitalize()}**"),
+        Markdown(bounds_table(card, LOADS, reading)),
+    )
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(bounds_table(card, POWERS, READINGS["flattened"]))
+
+# %%
+upper = {
+    (row["source"], row["reading"], row["alpha"], row["output"]): row
+    for row in card["bounds"]
+    if row["side"] == "upper" and row["output"] in LOADS
+}
+
+
+def worst_of(source):
+    """The largest distance of a model's upper bounds of loads from the truth's, as a share of these."""
+    return max(
+        abs(row["distance"]) / (row["bound"] - row["distance"])
+        for (by, *_), row in upper.items()
+        if by == source
+    )
+
+
+study.claim(
+    "UM2's upper bounds of the loads are closer to the truth's than UM1's",
+    worst_of("UM2") < worst_of("UM1"),
+)
+study.claim(
+    "all bounds of all powers agree with the published ones to 0.01 MW",
+    all(
+        abs(row["distance"]) < 0.01
+        for row in card["bounds"]
+        if row["output"] in POWERS
+    ),
+)
+
+# %% [markdown]
+# ## Table 4 and the other designs
+#
+# What each design's maker says of it, as far as it is known, and what it is under the truth. UM1 gives no probability of failure, only
+# a bound of 0.003, so it refuses every $\epsilon$.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(designs_table(card))
+
+# %%
+designs = {
+    (row["source"], row["problem"]): row["judged"]
+    for row in card["designs"]
+    if row["judged"]
+}
+teams = [source for source in sets if source.endswith("et al.")]
+study.claim(
+    "UM2's most reliable design fails less often than every published design",
+    all(
+        verdict["pof"] > designs["UM2", "reliability"]["pof"]
+        for (source, _), verdict in designs.items()
+        if source in teams
+    ),
+)
+
+
+def keeps(source, problem):
+    """Whether a design keeps its epsilon under the truth, within two standard errors."""
+    verdict = designs[source, problem]
+    return (
+        verdict["pof"] - 2 * verdict["pof_error"] <= PROBLEMS[problem].epsilon
+    )
+
+
+constrained = [name for name in PROBLEMS if PROBLEMS[name].epsilon]
+study.claim(
+    "UM2's designs keep every epsilon under the truth, within their error",
+    all(keeps("UM2", problem) for problem in constrained),
+)
+broken = {
+    team: [
+        problem
+        for problem in constrained
+        if (team, problem) in designs and not keeps(team, problem)
+    ]
+    for team in teams
+}
+
+# %% [markdown]
+# ## What four choices cost
+#
+# ### One seed for all simulations
+#
+# Step 1 of the paper trains with a fixed seed, so the flow learns one realisation of the noise by heart. On hours with that seed its
+# 90 % intervals are right; on others, as real hours are, they are not.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+shares = {
+    name: {
+        label: (covered[place],) * 3
+        for label, covered in card["coverage"].items()
+    }
+    for place, name in enumerate(ALEATORY)
+}
+figures.present(
+    figures.marked_values(
+        shares,
+        "share of true values within 90 % intervals [–]",
+        {"as it should be": 0.9},
+    ),
+    caption="Coverage of 90 % intervals: flows trained with one seed and with fresh ones, on hours of known X_a. Marks on the dashed line "
+    "are as they should be.",
+    alt="Three rows with two marks each. In the first and the last row they stand close to the dashed line at 0.9, in the middle one far "
+    "to its left.",
+)
+
+# %% [markdown]
+# ### Pooling hours that share one $X_e$
+#
+# Every hour's posterior starts from the prior, and heaping a hundred of them blurs what they have in common. All hours at once, as one
+# data set, leave a set smaller by many powers of ten. (Of UM1's size the fixed seed explains little: see *Epistemic updating*.)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+ways = {
+    "UM1": "one posterior an hour, pooled",
+    "UM2, control points known to 0.001": "all hours at once, control points known to 0.001",
+    "UM2": "all hours at once",
+}
+figures.present(
+    figures.marked_values(
+        {
+            "E": {
+                label: (sets[source]["volume"],) * 3
+                for source, label in ways.items()
+            }
+        },
+        "volume of E, share of the unit cube [–]",
+        {
+            f"{team}, published": sets[team]["volume"]
+            for team in teams
+            if sets[team]["contains"]
+        },
+        log=True,
+    ),
+    caption="What each way leaves of X_e, from the same thousand hours; the dashed line is the published set that holds the truth, narrowed "
+    "by hand from pooled draws.",
+    alt="Three marks on a logarithmic axis, each further left than the one above; a dashed line near the first.",
+)
+
+# %% [markdown]
+# ### Flattening time
+#
+# A bound that all minutes of all hours keep with probability $\alpha$ says little of an hour's peak, and a system fails by its peaks.
+# With the truth known, so that nothing else differs:
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+alphas = sorted({alpha for _, _, alpha, _ in upper})
+
+
+def ratio(alpha, load):
+    """The truth's bound for whole hours over that for minutes, with the ends of its error."""
+    minutes, hours = (
+        upper["truth", reading, alpha, load] for reading in READINGS.values()
+    )
+    value = hours["bound"] / minutes["bound"]
+    error = value * np.hypot(
+        hours["error"] / hours["bound"], minutes["error"] / minutes["bound"]
+    )
+    return value, value - error, value + error
+
+
+ratios = {
+    f"alpha = {alpha}": {load: ratio(alpha, load) for load in LOADS}
+    for alpha in alphas
+}
+figures.present(
+    figures.marked_values(
+        ratios,
+        "bound for whole hours over bound for minutes [–]",
+        {"no difference": 1.0},
+    ),
+    caption="By what factor the upper bound that a whole hour keeps lies above the one that minutes keep, under the truth. Who reads the "
+    "second as the first is wrong by that factor.",
+    alt="Three rows, one a load, with two marks each well to the right of a dashed line at 1; those of alpha 0.95 furthest.",
+)
+
+# %%
+factors = [ratio(alpha, load)[0] for alpha in alphas for load in LOADS]
+study.claim(
+    "for every load and alpha the bound for whole hours is more than 1.2 times the one for minutes",
+    min(factors) > 1.2,
+)
+
+# %% [markdown]
+# ### Probabilities of failure by counting
+#
+# The paper's swarm judges a design by the largest of ten shares of a hundred surrogate hours. Counting none in $n$ hours means less
+# than $3/n$ {cite:p}`hanley1983`, so such a share tells nothing below 0.03, and all thousand observed hours nothing below 0.003.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+chosen = [*teams, "UM2", "truth"]
+reliable = {
+    source: designs[source, problem]
+    for source in chosen
+    for problem in ["reliability"]
+}
+strictest = {
+    source: designs[source, problem]
+    for source in chosen
+    for problem in [
+        [name for name in constrained if (source, name) in designs][-1]
+    ]
+}
+
+
+def interval_of(verdict):
+    """The probability of failure with two standard errors; its bound where none was seen."""
+    if verdict["pof"] == 0:
+        return (verdict["pof_upper"],) * 3
+    error = min(2 * verdict["pof_error"], 0.9 * verdict["pof"])
+    return (
+        verdict["pof"],
+        verdict["pof"] - error,
+        verdict["pof"] + 2 * verdict["pof_error"],
+    )
+
+
+figures.present(
+    figures.marked_values(
+        {
+            "most reliable design": {
+                source: interval_of(verdict)
+                for source, verdict in reliable.items()
+            },
+            "with the smallest epsilon": {
+                source: interval_of(verdict)
+                for source, verdict in strictest.items()
+            },
+        },
+        "true probability of failure in an hour [–]",
+        {"what 100 hours can tell": 0.03, "what 1,000 hours can tell": 0.003},
+        log=True,
+    ),
+    caption="True probability of failure of designs, by importance sampling. To the left of the lines a hundred or a thousand hours "
+    "without a failure cannot tell one design from another; there most of what matters happens.",
+    alt="Four rows with two marks each on a logarithmic axis, the lower two rows far to the left of two vertical lines.",
+)
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+glue(
+    "smaller",
+    f"{sets['UM1']['volume'] / sets['UM2']['volume']:.0e}",
+    display=False,
+)
+glue("worst_um1", f"{100 * worst_of('UM1'):.0f} %", display=False)
+glue("worst_um2", f"{100 * worst_of('UM2'):.0f} %", display=False)
+glue(
+    "distance_um1",
+    f"{card['aleatory']['UM1']['energy_distance']:.4f}",
+    display=False,
+)
+glue(
+    "distance_um2",
+    f"{card['aleatory']['UM2']['energy_distance']:.5f}",
+    display=False,
+)
+glue(
+    "fixed_coverage",
+    " and ".join(
+        f"{100 * value:.0f} %"
+        for value in card["coverage"]["fixed seed, tried on others"]
+    ),
+    display=False,
+)
+for source in ("UM1", "UM2"):
+    glue(
+        f"holds_{source.lower()}",
+        "holds" if sets[source]["contains"] else "misses",
+        display=False,
+    )
+glue("factors", f"{min(factors):.1f} to {max(factors):.1f}", display=False)
+glue(
+    "broken",
+    "; ".join(
+        f"{team}: {', '.join(problems) or 'none'}"
+        for team, problems in broken.items()
+    ),
+    display=False,
+)
+
+# %% [markdown]
+# ## In numbers
+#
+# UM2's $E$ is smaller than UM1's by a factor of {glue:text}`smaller`; UM1's {glue:text}`holds_um1` the truth, UM2's {glue:text}`holds_um2`
+# it. Its $f_a$ is {glue:text}`distance_um2` from the
+# truth in energy distance, UM1's {glue:text}`distance_um1`. Of the upper bounds of loads, UM1's worst is off by {glue:text}`worst_um1`, UM2's
+# by {glue:text}`worst_um2`. Limits on failures that published designs break under the truth: {glue:text}`broken`; UM2's break none.
+#
+# As for the choices: with one seed, intervals meant to hold 90 % hold {glue:text}`fixed_coverage`; bounds for minutes are lower than bounds for
+# hours by factors of {glue:text}`factors`; and counting a hundred hours tells nothing of failures rarer than one in thirty.

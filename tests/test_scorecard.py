@@ -1,0 +1,248 @@
+"""The scorecard: distances from the truth are right, its file is read strictly, tables show what it holds."""
+
+import copy
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from flowcal.challenge import BASELINE, LOADS, POWERS, PUBLISHED
+from flowcal.decide.aleatory_plane import AleatoryPlane
+from flowcal.decide.problems import PROBLEMS
+from flowcal.decide.reliability import sampled_pof
+from flowcal.errors import InputError
+from flowcal.infer.uncertainty import EpistemicBox
+from flowcal.report.judged_designs import judge_by_truth
+from flowcal.report.scorecard import READINGS, _least_distance, read_scorecard, write_scorecard
+from flowcal.report.scorecard_tables import (
+    aleatory_table,
+    bounds_table,
+    designs_table,
+    epistemic_table,
+    summary_table,
+)
+from flowcal.report.scoring import true_uncertainty_model
+from flowcal.simulate.windfarm import WindFarm
+
+TEAM = "Wang et al."
+TABLES = (
+    epistemic_table,
+    aleatory_table,
+    designs_table,
+    summary_table,
+    *(partial(bounds_table, outputs=LOADS + POWERS, reading=reading) for reading in READINGS.values()),
+)
+
+
+def a_set(volume, contains=True, least_distance=0.0):
+    return {
+        "low": [0.26, 0.5, 0.0],
+        "high": [0.41, 0.6, 0.500001],
+        "volume": volume,
+        "contains": contains,
+        "least_distance": least_distance,
+        "best_guess": [0.3, 0.5, 0.2],
+        "best_guess_distance": 0.0123,
+    }
+
+
+def a_bound(source, bound, error, distance, reading="per trajectory"):
+    return {
+        "source": source,
+        "reading": reading,
+        "alpha": 0.999,
+        "output": "y4",
+        "side": "upper",
+        "bound": bound,
+        "error": error,
+        "distance": distance,
+    }
+
+
+def a_design(source, problem, pof, difference=-0.08, x_c=(0.1, 0.2, 0.3)):
+    verdict = {
+        "difference": difference,
+        "difference_error": 0.001,
+        "pof": pof,
+        "pof_error": pof / 100,
+        "pof_upper": 1e-4,
+    }
+    return {
+        "source": source,
+        "problem": problem,
+        "x_c": x_c and list(x_c),
+        "claimed_j": None,
+        "claimed_pof": 0.0,
+        "judged": verdict if x_c else None,
+    }
+
+
+F_A = {
+    "mean": [0.2, 0.3],
+    "standard_deviation": [0.1, 0.2],
+    "correlation": -0.5,
+    "energy_distance": 0.04,
+    "energy_distance_error": 0.001,
+}
+CARD = {
+    "version": "0.1.0",
+    "profile": "quick",
+    "epistemic": {TEAM: a_set(1e-5, False, 0.02), "UM1": a_set(0.1), "UM2": a_set(1e-12), "truth": a_set(0.0)},
+    "aleatory": {"UM1": F_A, "UM2": F_A | {"energy_distance": 0.0002}, "truth": F_A},
+    "bounds": [
+        a_bound(TEAM, 700.0, None, -1300.0),
+        a_bound("UM2", 1990.0, 20.0, -10.0),
+        a_bound("truth", 2000.0, 10.0, 0.0),
+    ],
+    "designs": [
+        a_design("UM2", "epsilon 1e-4", 0.0),
+        a_design(TEAM, "performance", 2e-3),
+        a_design("UM2", "reliability", 1e-8),
+        a_design("UM1", "epsilon 1e-4", 1.0, x_c=None),
+    ],
+    "best_j": 8.0,
+    "coverage": {"fixed seed": [0.5, 0.25]},
+}
+
+
+def cells(table, first):
+    """The cells of the row that begins with a text, by the header's names."""
+    header, _, *rows = ([cell.strip() for cell in line.split(" | ")] for line in table.splitlines())
+    (found,) = (row for row in rows if row[0].removeprefix("| ") == first)
+    return dict(zip(header, found, strict=True))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    write_scorecard(tmp_path / "scorecard.json", CARD)
+    assert read_scorecard(tmp_path / "scorecard.json") == CARD
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["version"], "0.1.0 | <b>"),
+        (["more"], 1),
+        (["epistemic"], {}),
+        (["epistemic", "UM1", "low"], [0.1, 0.2]),
+        (["epistemic", "UM1", "volume"], 2.0),
+        (["epistemic", "UM1", "contains"], "yes"),
+        (["aleatory", "a|b"], F_A),
+        (["bounds", 0, "bound"], float("nan")),
+        (["bounds", 0, "output"], "y7"),
+        (["designs", 0, "problem"], "cheapest"),
+        (["designs", 0, "judged", "pof"], "0"),
+        (["best_j"], 0),
+        (["coverage", "fixed seed"], [0.5, 1.5]),
+    ],
+)
+def test_what_is_of_another_form_is_refused(tmp_path, path, value):
+    card = copy.deepcopy(CARD)
+    *way, last = path
+    part = card
+    for step in way:
+        part = part[step]
+    part[last] = value
+    (tmp_path / "scorecard.json").write_text(json.dumps(card))
+    with pytest.raises(InputError, match=r"scorecard.json is no scorecard"):
+        read_scorecard(tmp_path / "scorecard.json")
+    with pytest.raises(InputError, match=r"other.json is no scorecard"):
+        write_scorecard(tmp_path / "other.json", card)
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_distances_from_a_box_are_those_of_its_nearest_point():
+    box = EpistemicBox([0.2, 0.2, 0.2], [0.4, 0.4, 0.4])
+    assert _least_distance(box, [0.3, 0.3, 0.3]) == 0
+    assert _least_distance(box, [0.7, 0.3, 0.8]) == pytest.approx(0.5)
+
+
+def test_tables_show_distances_and_misses():
+    sets = epistemic_table(CARD)
+    assert cells(sets, TEAM)["$X_e^*$ is"] == "outside by 0.020"
+    assert cells(sets, "UM1")["$X_e^*$ is"] == "inside"
+    assert cells(sets, "UM1")["$X_{e3}$"] == "[0.00, 0.50]"
+    bounds = cells(bounds_table(CARD, LOADS, "per trajectory"), "0.999")
+    assert bounds[TEAM] == "700 (-1,300)"
+    assert bounds["UM2"] == "1,990 ± 20 (-10)"
+    assert bounds["truth |"] == "2,000 ± 10 |"
+    designs = designs_table(CARD).splitlines()
+    assert (
+        "| performance | Wang et al. | [0.100, 0.200, 0.300] |  | 1.000 ± 0.025 | 0.0e+00 | 2.0e-03 ± 4e-05 |"
+        in designs
+    )
+    assert "| epsilon 1e-4 | UM2 | [0.100, 0.200, 0.300] |  | 1.000 ± 0.025 | 0.0e+00 | below 1e-04 |" in designs
+    assert "| epsilon 1e-4 | UM1 | refused |  |  | 0.0e+00 |  |" in designs
+
+
+def test_the_summary_has_a_column_a_source():
+    table = summary_table(CARD)
+    volume = cells(table, "volume of $E$")
+    assert list(volume.values())[1:] == ["1e-05, misses $X_e^*$", "1e-01", "1e-12", "a point |"]
+    assert list(cells(table, "most reliable: true pof").values())[1:] == ["", "", "1e-08", "|"]
+    constrained = cells(table, "$\\epsilon = 10^{-4}$: true pof")
+    assert list(constrained.values())[1:] == ["", "refused", "below 1e-04", "|"]
+
+
+def test_designs_are_judged_at_the_truth():
+    best, poor = [0.6, 0.4, 0.7], list(BASELINE)
+    budget = {"hours": 2000, "random_seed": 4}
+    judged = judge_by_truth({"same": best, "poor": poor}, best, WindFarm(), pof_calls=3000, **budget)
+    assert judged["same"]["difference"] == judged["same"]["difference_error"] == 0
+    assert judged["poor"]["difference"] < -5 * judged["poor"]["difference_error"] < 0
+    truth = true_uncertainty_model()
+    (x_e, _) = truth.e.bounding_box
+    alone = sampled_pof(AleatoryPlane(truth.f_a), WindFarm(), x_e, poor, calls=3000, random_seed=4)
+    assert judged["poor"]["pof"] == alone.pof.sel(failure="system").item() > 0
+
+
+@pytest.fixture(params=["artifacts/quick/scorecard.json", "book/published/scorecard.json"])
+def made(request):
+    """A scorecard that a run of the chapters has made."""
+    path = ROOT / request.param
+    if not path.exists():
+        pytest.skip(f"no {request.param}; 'make book' makes it")
+    return read_scorecard(path)
+
+
+def test_published_quantities_are_all_on_it(made):
+    for team, entry in PUBLISHED.items():
+        box = made["epistemic"][team]
+        assert list(zip(box["low"], box["high"], strict=True)) == list(entry.x_e_intervals.values())
+        bounds = [row for row in made["bounds"] if row["source"] == team]
+        known = [end for by in entry.prediction.values() for pair in by.values() for end in pair if not np.isnan(end)]
+        assert [row["bound"] for row in bounds] == known
+        designs = {row["problem"]: tuple(row["x_c"]) for row in made["designs"] if row["source"] == team}
+        assert designs == {name: design.x_c for name, design in entry.designs.items()}
+    for model in ("UM1", "UM2", "truth"):
+        assert {row["problem"] for row in made["designs"] if row["source"] == model} == set(PROBLEMS)
+        assert len([row for row in made["bounds"] if row["source"] == model]) == 2 * 2 * 6 * 2
+
+
+def test_distances_are_from_the_truth(made):
+    truth = np.array(made["epistemic"]["truth"]["low"])
+    assert truth == pytest.approx(true_uncertainty_model().e.bounding_box[0])
+    for row in made["epistemic"].values():
+        inside = np.clip(truth, row["low"], row["high"])
+        assert row["least_distance"] >= np.linalg.norm(truth - inside) - 1e-12
+        assert row["contains"] == (row["least_distance"] == 0)
+        if row["best_guess"]:
+            assert row["best_guess_distance"] == pytest.approx(np.linalg.norm(truth - row["best_guess"]))
+    of_truth = {}
+    for row in made["bounds"]:
+        if row["source"] == "truth":
+            of_truth[row["reading"], row["alpha"], row["output"], row["side"]] = row["bound"]
+    for row in made["bounds"]:
+        own = of_truth[row["reading"], row["alpha"], row["output"], row["side"]]
+        assert row["distance"] == row["bound"] - own
+    for row in made["designs"]:
+        if (row["source"], row["problem"]) == ("truth", "performance"):
+            assert row["judged"]["difference"] == 0
+
+
+def test_every_table_can_be_made_of_it(made):
+    for table in TABLES:
+        lines = table(made).splitlines()
+        assert len(lines) > 2
+        assert len({line.replace("\\|", "").count(" | ") for line in lines}) == 1
