@@ -81,11 +81,18 @@ def inferred():
             grid, [0.2, 0.8], rng.random((2, 11, 11)), -rng.random((2, 11, 11)), {"a": (0.1, 0.2, 0.3)}
         ),
         "design_front": figures.design_front({"a": rng.random((5, 2))}, {"b": {"c": (0.1, 0.2)}}),
+        "marked_values": figures.marked_values(
+            {"a": {"first": (0.1, 0.05, 0.2), "second": (1e-5, 1e-6, 1e-4)}}, "share [–]", {"b": 0.9}, log=True
+        ),
         "emulated_power": figures.emulated_power(grid, grid, rng.random(200)),
     }
 
 
-NAMED_CATEGORIES = {("sobol_bars", "xaxis"), ("interval_bounds", "yaxis")}  # inputs and sources name themselves
+NAMED_CATEGORIES = {  # inputs and sources name themselves
+    ("sobol_bars", "xaxis"),
+    ("interval_bounds", "yaxis"),
+    ("marked_values", "yaxis"),
+}
 
 
 def test_every_figure_is_tried(drawn):
