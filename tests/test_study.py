@@ -95,6 +95,14 @@ def test_chapters_run_in_order_and_stay_fresh(project, capsys):
     assert (project / "artifacts/quick/first/chapter.json").stat().st_mtime_ns == before
 
 
+def test_kernels_are_talked_to_in_private(project):
+    """Not through sockets in the working folder, where two runs would meet."""
+    first = project / "notebooks" / "01_first.py"
+    first.write_text(FIRST + "\n# %%\nfrom pathlib import Path\n\nprint(list(Path().glob('kernel*')))\n")
+    run_chapters(["first"], Settings())
+    assert printed(project / "artifacts/quick/first/chapter.ipynb").endswith("\n[]\n")
+
+
 def test_progress_bars_are_not_kept(project):
     first = project / "notebooks" / "01_first.py"
     first.write_text(FIRST + "\n# %%\nimport sys\n\nprint('working', file=sys.stderr)\n")
@@ -274,6 +282,7 @@ def test_manifest_of_a_chapter_says_how_it_was_run(project):
 
 def test_an_execution_keeps_how_it_came_about(project):
     run_chapters([], Settings())
+    (project / "artifacts" / "quick" / "scorecard.json").write_text("{}")
     publish(Settings())
     folder = project / "book" / "published"
     first, second = (
@@ -287,6 +296,7 @@ def test_an_execution_keeps_how_it_came_about(project):
 
 def test_a_spoiled_provenance_is_not_rendered(project):
     run_chapters([], Settings())
+    (project / "artifacts" / "quick" / "scorecard.json").write_text("{}")
     publish(Settings())
     path = project / "book" / "published" / "01_first.ipynb"
     path.write_text(path.read_text().replace('"profile": "quick"', '"profile": ["quick"]'))

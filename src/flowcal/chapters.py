@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,8 +43,6 @@ __all__ = [
     "state_of",
 ]
 
-# Talk to the kernel through private files where the system can, not through ports that others on it may reach.
-KERNEL = Config({"KernelManager": {"transport": "ipc" if os.name == "posix" else "tcp"}})
 IGNORED_OUTPUT = "nbval-ignore-output"
 
 
@@ -251,7 +250,7 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
     key = _keys(settings)[chapter.name]
     start = time.perf_counter()
     try:
-        with recorded(folder, chapter.name) as used:
+        with recorded(folder, chapter.name) as used, tempfile.TemporaryDirectory(prefix="flowcal-") as private:
             executed = papermill.execute_notebook(
                 read_source(chapter),
                 str(partial),
@@ -260,7 +259,7 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
                 kernel_name="python3",
                 language="python",
                 record_timing=False,
-                config=KERNEL,
+                config=_talking(Path(private)),
             )
     except PapermillExecutionError as error:
         raise ChapterFailed(
@@ -284,6 +283,13 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
         "finished": time.strftime("%Y-%m-%d %H:%M"),
     }
     _manifest(chapter, folder).write_text(json.dumps(manifest, indent=1))
+
+
+def _talking(private: Path) -> Config:
+    """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
+    if os.name != "posix":
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": str(private / "kernel")}})
 
 
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:
