@@ -272,11 +272,6 @@ study.claim(
         ((low <= pooled) & (pooled <= high)).mean(axis=0), 0.9, atol=1e-3
     ),
 )
-glue(
-    "guess_lies",
-    "lies" if e.contains([um_1["best_guess"]])[0] else "does not lie",
-    display=False,
-)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 grid = np.linspace(0, 1, 201)
@@ -595,6 +590,11 @@ glue(
     display=False,
 )
 glue("holds", "holds" if verdict["contains"] else "misses", display=False)
+glue(
+    "guess_lies",
+    "lies" if e.contains([um_1["best_guess"]])[0] else "does not lie",
+    display=False,
+)
 last_volume = list(boxes.values())[-1].volume
 three_volume = boxes["as published, points 2, 7 and 9"].volume
 glue("three_volume", f"{three_volume:.4f}", display=False)
