@@ -35,7 +35,7 @@ def epistemic_table(card: Card) -> str:
             (
                 source,
                 *(_span(low, high) for low, high in zip(row["low"], row["high"], strict=True)),
-                f"{row['volume']:.1e}",
+                _optional(row["volume"], ".1e"),
                 "inside" if row["contains"] else f"outside by {row['least_distance']:.3f}",
                 _optional(row["best_guess_distance"], ".1e"),
             )
@@ -65,7 +65,7 @@ def aleatory_table(card: Card) -> str:
                 _pair(row["mean"]),
                 _pair(row["standard_deviation"]),
                 f"{row['correlation']:+.2f}",
-                "" if source == "truth" else _with_error(row["energy_distance"], row["energy_distance_error"], ".5f"),
+                _energy(row),
             )
             for source, row in card["aleatory"].items()
         ],
@@ -213,7 +213,9 @@ def _point(x_c: Sequence[float]) -> str:
 
 
 def _optional(value: float | None, form: str) -> str:
-    return "" if value is None else f"{value:{form}}"
+    if value is None:
+        return ""
+    return f"{value:{form}}" if value else "0"
 
 
 def _with_error(value: float, error: float, form: str) -> str:
@@ -241,7 +243,9 @@ def _volume(row: Mapping[str, Any]) -> str:
 
 
 def _energy(row: Mapping[str, Any] | None) -> str:
-    return "" if row is None else f"{row['energy_distance']:.4f}"
+    if row is None:
+        return ""
+    return _with_error(row["energy_distance"], row["energy_distance_error"], ".5f") if row["energy_distance"] else "0"
 
 
 def _below(row: Mapping[str, Any] | None, best_j: float) -> str:
