@@ -81,6 +81,12 @@ def test_a_level_must_hold_for_every_x_e():
     assert design.worst_for_level[1] == pytest.approx(0.8, abs=1e-2)
 
 
+@pytest.mark.parametrize("starts", [0, -2, 3, 2.0, "4"])
+def test_starts_are_a_power_of_two(starts):
+    with pytest.raises(InputError, match="power of two"):
+        Effort(starts=starts)
+
+
 def test_what_cannot_be_had_is_said():
     with pytest.raises(DesignError, match="falls short of it by 0.5"):
         find_design(peak, levels, POINT, EFFORT, required_level=1.5)

@@ -21,6 +21,7 @@ RANK = {
     "errors": 0,
     "challenge": 1,
     "json_text": 1,
+    "json_schema": 1,
     "weights": 1,
     "artifacts": 1,
     "provenance": 1,

@@ -145,9 +145,9 @@ def test_what_is_of_another_form_is_refused(tmp_path, path, value):
         part = part[step]
     part[last] = value
     (tmp_path / "scorecard.json").write_text(json.dumps(card))
-    with pytest.raises(InputError, match=r"scorecard.json is no scorecard"):
+    with pytest.raises(InputError, match=r"scorecard.json cannot be used"):
         read_scorecard(tmp_path / "scorecard.json")
-    with pytest.raises(InputError, match=r"other.json is no scorecard"):
+    with pytest.raises(InputError, match=r"other.json cannot be used"):
         write_scorecard(tmp_path / "other.json", card)
     assert not (tmp_path / "other.json").exists()
 
@@ -156,6 +156,17 @@ def test_distances_from_a_box_are_those_of_its_nearest_point():
     box = EpistemicBox([0.2, 0.2, 0.2], [0.4, 0.4, 0.4])
     assert _least_distance(box, [0.3, 0.3, 0.3]) == 0
     assert _least_distance(box, [0.7, 0.3, 0.8]) == pytest.approx(0.5)
+
+
+def test_distances_from_a_set_without_edges_are_those_of_its_nearest_draw():
+    class Pair:
+        def contains(self, x_e):
+            return np.zeros(len(x_e), bool)
+
+        def sample(self, n, rng):
+            return np.array([[0.1, 0.1, 0.1], [0.5, 0.5, 0.9]])
+
+    assert _least_distance(Pair(), [0.5, 0.5, 0.5]) == pytest.approx(0.4)
 
 
 def test_tables_show_distances_and_misses():

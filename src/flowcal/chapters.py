@@ -259,7 +259,7 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
                 kernel_name="python3",
                 language="python",
                 record_timing=False,
-                config=_talking(Path(private)),
+                config=_kernel_config(Path(private)),
             )
     except PapermillExecutionError as error:
         raise ChapterFailed(
@@ -285,7 +285,7 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
     _manifest(chapter, folder).write_text(json.dumps(manifest, indent=1))
 
 
-def _talking(private: Path) -> Config:
+def _kernel_config(private: Path) -> Config:
     """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
     if os.name != "posix":
         return Config()

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 from nbformat import NotebookNode
 
 from flowcal import __version__
 from flowcal.artifacts import NAME, SOURCE, manifest_of
 from flowcal.errors import InputError
+from flowcal.json_schema import check_schema
 
 __all__ = ["Made", "Provenance", "collect_provenance", "keep_provenance", "read_provenance"]
 
@@ -152,15 +152,10 @@ def read_provenance(notebook: NotebookNode) -> Provenance | None:
     kept = notebook.metadata.get(KEY)
     if kept is None:
         return None
-    try:
-        text = json.dumps(kept, allow_nan=False)
-        if len(text) > MOST_CHARACTERS:
-            raise ValueError(f"{len(text)} characters; needed are at most {MOST_CHARACTERS}")
-        jsonschema.validate(kept, SCHEMA)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the notebook's provenance cannot be used: {error}.") from error
-    except jsonschema.ValidationError as error:
-        raise InputError(f"the notebook's provenance cannot be used: {error.json_path}: {error.message}.") from error
+    what = "the notebook's provenance"
+    check_schema(kept, SCHEMA, what)
+    if (length := len(json.dumps(kept))) > MOST_CHARACTERS:
+        raise InputError(f"{what} cannot be used: {length} characters; needed are at most {MOST_CHARACTERS}.")
     made = {name: Made(**values) for name, values in kept["made"].items()}
     return Provenance(**{**kept, "made": made})
 

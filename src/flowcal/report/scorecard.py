@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 
 from flowcal import __version__
 from flowcal.challenge import EPISTEMIC, OUTPUTS, PUBLISHED
 from flowcal.decide.problems import PROBLEMS
-from flowcal.errors import InputError
 from flowcal.infer.diagnostics import coverage
 from flowcal.infer.level_set import EpistemicLevelSet
 from flowcal.infer.uncertainty import EpistemicBox, EpistemicSet
+from flowcal.json_schema import check_schema
 from flowcal.json_text import read_json
 from flowcal.report.judged_designs import REBUILT
 from flowcal.report.scoring import true_uncertainty_model
@@ -205,7 +204,7 @@ def write_scorecard(path: Path, card: dict[str, Any]) -> None:
     InputError
         If it is not as `SCHEMA` has it.
     """
-    _check(card, path.name)
+    check_schema(card, SCHEMA, path.name)
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     draft.replace(path)
@@ -229,18 +228,8 @@ def read_scorecard(path: Path) -> dict[str, Any]:
         If it cannot be read, or is not as `SCHEMA` has it.
     """
     card: dict[str, Any] = read_json(path)
-    _check(card, path.name)
+    check_schema(card, SCHEMA, path.name)
     return card
-
-
-def _check(card: object, name: str) -> None:
-    try:
-        json.dumps(card, allow_nan=False)
-        jsonschema.validate(card, SCHEMA)
-    except ValueError as error:
-        raise InputError(f"{name} is no scorecard: {error}.") from error
-    except jsonschema.ValidationError as error:
-        raise InputError(f"{name} is no scorecard: {error.json_path}: {error.message[:200]}.") from error
 
 
 def _sets(study: Study) -> Iterator[tuple[str, EpistemicSet, Any]]:
