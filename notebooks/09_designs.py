@@ -39,11 +39,11 @@ from flowcal.decide.severity import measure_severity
 from flowcal.decide.surrogate import TimeStepSurrogate
 from flowcal.decide.verification import compare_performance, polish_design
 from flowcal.report import figures, scoring
+from flowcal.report.design_verdicts import REBUILT, judge_by_truth
 from flowcal.report.inferred_models import (
     inferred_models,
     inferred_replicates,
 )
-from flowcal.report.judged_designs import REBUILT, judge_by_truth
 from flowcal.report.tables import markdown_table
 from flowcal.study import Study
 from IPython.display import Markdown

@@ -24,9 +24,9 @@ allowed_share = 0.0
 import numpy as np
 from flowcal.report import figures
 from flowcal.report.judging import judge
-from flowcal.report.judging_designs import EPSILON
 from flowcal.report.replication import read_replication
 from flowcal.report.synthetic import SHAPES
+from flowcal.report.synthetic_designs import EPSILON
 from flowcal.report.tables import markdown_table
 from flowcal.study import Study
 from IPython.display import Markdown

@@ -14,9 +14,9 @@ from flowcal.infer.shared import Rounds
 from flowcal.infer.training import Training
 from flowcal.infer.updating import ALEATORY_FLOW, TRAINING, aleatory_runs
 from flowcal.report.judging import judge, judge_paper
-from flowcal.report.judging_designs import judge_designs
 from flowcal.report.replication import replicate, summarise, take_up
 from flowcal.report.synthetic import SHAPES, synthetic_system
+from flowcal.report.synthetic_designs import judge_designs
 from flowcal.simulate.windfarm import WindFarm
 
 

@@ -14,7 +14,7 @@ from flowcal.decide.problems import PROBLEMS
 from flowcal.decide.reliability import sampled_pof
 from flowcal.errors import InputError
 from flowcal.infer.uncertainty import EpistemicBox
-from flowcal.report.judged_designs import judge_by_truth
+from flowcal.report.design_verdicts import judge_by_truth
 from flowcal.report.scorecard import READINGS, _least_distance, read_scorecard, write_scorecard
 from flowcal.report.scorecard_tables import (
     aleatory_table,

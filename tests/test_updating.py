@@ -93,10 +93,19 @@ def test_joint_mode_is_where_most_draws_are():
     assert joint_mode(draws) == pytest.approx([0.2, 0.7, 0.4], abs=0.05)
 
 
-def test_the_set_holds_its_best_guess():
-    draws = np.random.default_rng(1).beta(3, 5, (2000, 3))
+def test_the_set_holds_its_best_guess_even_where_the_density_is_largest_outside():
+    rng = np.random.default_rng(1)
+    spike = 1 - 0.005 * rng.random((100, 3))  # less than a tenth of the draws, and far from all others
+    draws = np.concatenate([0.6 * rng.random((1400, 3)), spike])
     kept = infer_set(draws, 0.9)
-    assert EpistemicBox(kept["low"], kept["high"]).contains([kept["best_guess"]])[0]
+    box = EpistemicBox(kept["low"], kept["high"])
+    assert not box.contains([joint_mode(draws)])[0]
+    assert box.contains([kept["best_guess"]])[0]
+
+
+def test_refuses_a_set_that_holds_no_draw():
+    with pytest.raises(InputError, match="larger"):
+        infer_set([[0.1, 0.1, 0.9], [0.1, 0.9, 0.1], [0.9, 0.1, 0.1]], 0.3)
 
 
 def test_joint_mode_hears_every_hour():

@@ -178,7 +178,7 @@ def infer_epistemic(posterior: HourPosterior, hours: xr.Dataset, draws: int, ran
 
 
 def infer_set(draws: ArrayLike, level: float) -> dict[str, list[float]]:
-    """E and the best guess from pooled draws of X_e.
+    """E, and the best guess within it, from pooled draws of X_e.
 
     Parameters
     ----------
@@ -194,10 +194,15 @@ def infer_set(draws: ArrayLike, level: float) -> dict[str, list[float]]:
     Raises
     ------
     InputError
-        If there is no draw, or the level leaves (0, 1].
+        If there is no draw, the level leaves (0, 1], or the box holds no draw, which takes a level of less than 2/3.
     """
-    low, high = highest_density_box(draws, level).bounding_box
-    return {"low": low.tolist(), "high": high.tolist(), "best_guess": joint_mode(draws).tolist()}
+    draws = np.asarray(draws, np.float64)
+    box = highest_density_box(draws, level)
+    within = draws[box.contains(draws)]
+    if not len(within):
+        raise InputError(f"level is {level}, and no draw lies in all three of its intervals; needed is a larger one.")
+    low, high = box.bounding_box
+    return {"low": low.tolist(), "high": high.tolist(), "best_guess": joint_mode(within).tolist()}
 
 
 def highest_density_box(draws: ArrayLike, level: float) -> EpistemicBox:

@@ -12,7 +12,7 @@ from flowcal.artifacts import ArtifactError, code_digest, digest
 from flowcal.errors import FlowcalError, InputError
 from flowcal.json_text import read_json
 from flowcal.report.judging import TAIL, judge, judge_paper
-from flowcal.report.judging_designs import judge_designs
+from flowcal.report.synthetic_designs import judge_designs
 from flowcal.study import PROFILES, Study, find_root
 
 __all__ = ["ReplicationError", "read_replication", "replicate", "summarise", "take_up", "write_replication"]

@@ -20,7 +20,7 @@ from flowcal.infer.level_set import EpistemicLevelSet
 from flowcal.infer.uncertainty import EpistemicBox, EpistemicSet
 from flowcal.json_schema import check_schema
 from flowcal.json_text import read_json
-from flowcal.report.judged_designs import REBUILT
+from flowcal.report.design_verdicts import REBUILT
 from flowcal.report.scoring import true_uncertainty_model
 from flowcal.study import Study
 
