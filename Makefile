@@ -5,6 +5,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PROFILE ?= quick
 BIN := .venv/bin
+SHARED := --numprocesses logical --maxprocesses 4 --dist loadfile
 READY := .venv/ready
 
 .DEFAULT_GOAL := book
@@ -23,8 +24,8 @@ book: setup            ## run the chapters and render them into _build/html
 	$(BIN)/flowcal book --profile $(PROFILE)
 
 test: book             ## run the tests, then every chapter against its stored outputs
-	$(BIN)/python -m pytest tests --doctest-modules src
-	$(BIN)/python -m pytest -p no:xdist --nbval --nbval-current-env notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) tests --doctest-modules src
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) --nbval --nbval-current-env notebooks
 
 full: PROFILE = full
 full: book             ## the same with the paper's budgets
