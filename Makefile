@@ -23,9 +23,10 @@ book: setup            ## run the chapters and render them into _build/html
 	$(BIN)/flowcal run --profile $(PROFILE)
 	$(BIN)/flowcal book --profile $(PROFILE)
 
+test: export OMP_NUM_THREADS = 1
 test: book             ## run the tests, then every chapter against its stored outputs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) tests --doctest-modules src
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) --nbval --nbval-current-env notebooks
+	$(BIN)/python -m pytest $(SHARED) tests --doctest-modules src
+	$(BIN)/python -m pytest $(SHARED) --nbval --nbval-current-env notebooks
 
 full: PROFILE = full
 full: book             ## the same with the paper's budgets
