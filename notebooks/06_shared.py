@@ -417,24 +417,27 @@ figures.present(
 # %% tags=["hide-input", "nbval-ignore-output"]
 
 
-def marginals(log_prob):
-    """Marginal densities of a joint one, (2, 200), by a grid of cells."""
-    axis = (np.arange(200) + 0.5) / 200
-    plane = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
-    density = np.exp(log_prob(plane.reshape(-1, 2))).reshape(200, 200)
+axis = (np.arange(200) + 0.5) / 200
+plane = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+
+
+def marginals(f_a):
+    """Marginal densities of a family, (2, 200), by a grid of cells."""
+    density = np.exp(f_a.log_prob(plane)).reshape(200, 200)
     return np.array([density.mean(axis=1), density.mean(axis=0)])
 
 
+kernels = PooledDraws(heap, len(heap) // 10).density
 figures.present(
     figures.marginal_densities(
         {
-            "UM2": marginals(f_a.log_prob),
-            "heap of posterior draws": marginals(
-                PooledDraws(heap, len(heap) // 10).log_prob
+            "UM2": marginals(f_a),
+            "heap of posterior draws": np.array(
+                [kernels.marginal(k, axis) for k in range(2)]
             ),
-            "truth": marginals(true_f_a.log_prob),
+            "truth": marginals(true_f_a),
         },
-        (np.arange(200) + 0.5) / 200,
+        axis,
         ALEATORY,
     ),
     caption="Marginal densities of f_a by UM2, as a heap of the same estimator's draws, and the truth. This f_a is wide beside an "
