@@ -52,6 +52,7 @@ def test_status_lists_every_chapter(in_project, capsys):
         "designs",
         "real_system",
         "other_truths",
+        "scorecard",
     ]
     assert {line.split()[1] for line in lines} <= {"fresh", "stale", "not"}
 
