@@ -127,7 +127,7 @@ upper = {
 
 
 def worst_of(source):
-    """The largest distance of a model's upper bounds of loads from the truth's, as a share of these."""
+    """Largest distance of upper bounds of loads from the truth's, as a share."""
     return max(
         abs(row["distance"]) / (row["bound"] - row["distance"])
         for (by, *_), row in upper.items()
@@ -175,7 +175,7 @@ study.claim(
 
 
 def keeps(source, problem):
-    """Whether a design keeps its epsilon under the truth, within two standard errors."""
+    """Whether a design keeps its epsilon under the truth, to two errors."""
     verdict = designs[source, problem]
     return (
         verdict["pof"] - 2 * verdict["pof_error"] <= PROBLEMS[problem].epsilon

@@ -184,6 +184,13 @@ def test_tables_show_distances_and_misses():
     assert "| epsilon 1e-4 | UM1 | refused |  |  | 0 |  |" in designs
 
 
+def test_what_rounds_to_nothing_has_no_minus():
+    assert "| -0.000 " not in designs_table(CARD | {"designs": [a_design("UM2", "performance", 1e-8, difference=1e-9)]})
+    assert "-0.00" not in aleatory_table(CARD | {"aleatory": {"UM2": F_A | {"correlation": -1e-4}}})
+    bound = a_bound("UM2", 50.0, 1.0, -1e-4)
+    assert "(+0.00)" in bounds_table(CARD | {"bounds": [bound]}, LOADS, "per trajectory")
+
+
 def test_the_summary_has_a_column_a_source():
     table = summary_table(CARD)
     volume = cells(table, "volume of $E$")

@@ -64,7 +64,7 @@ def aleatory_table(card: Card) -> str:
                 source,
                 _pair(row["mean"]),
                 _pair(row["standard_deviation"]),
-                f"{row['correlation']:+.2f}",
+                f"{row['correlation']:+z.2f}",
                 _energy(row),
             )
             for source, row in card["aleatory"].items()
@@ -229,7 +229,7 @@ def _bound_cell(row: Mapping[str, Any] | None) -> str:
     text = f"{row['bound']:{form}}"
     if row["error"] is not None:
         text += f" ± {row['error']:{form}}"
-    return text if row["source"] == "truth" else f"{text} ({row['distance']:+{form}})"
+    return text if row["source"] == "truth" else f"{text} ({row['distance']:+z{form}})"
 
 
 def _plain_bound(row: Mapping[str, Any] | None) -> str:
@@ -253,7 +253,7 @@ def _below(row: Mapping[str, Any] | None, best_j: float) -> str:
     if row is None or row["judged"] is None:
         return ""
     less, error = (100 * value / best_j for value in (-row["judged"]["difference"], row["judged"]["difference_error"]))
-    return f"{less:.3f} ± {2 * error:.3f}" if error > 0 else "0"
+    return f"{less:z.3f} ± {2 * error:.3f}" if error > 0 else "0"
 
 
 def _pof(row: Mapping[str, Any]) -> str:
