@@ -51,7 +51,7 @@ def marked_values(
         figure.add_scatter(x=small([value] * len(rows)), y=rows, mode="lines", line=line, name=name)
     figure.update_xaxes(title_text=title, type="log" if log else "linear")
     if log:
-        figure.update_xaxes(exponentformat="power", dtick=1 if _decades(values) < 8 else 2)
+        figure.update_xaxes(exponentformat="power", dtick=max(1, math.ceil(_decades(values) / 6)))
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(height=150 + 34 * len(rows), showlegend=True)
 
