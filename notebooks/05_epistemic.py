@@ -241,8 +241,8 @@ glue("idle", ", ".join(map(str, idle)) or "none", display=False)
 glue("largest_error", f"{max(map(abs, outside.values())):.2f}", display=False)
 
 # %% [markdown]
-# What 1,000 simulations teach a flow differs from point to point. These have learned next to nothing and stay within a tenth of a nat
-# of the prior: control points {glue:text}`idle`. On hours with seeds of their own, the credibility at which the truth is met should
+# Control points whose flow has learned next to nothing from its 1,000 simulations, and stays within a tenth of a nat of the prior:
+# {glue:text}`idle`. On hours with seeds of their own, the credibility at which the truth is met should
 # lie between 5 and 95 % in nine hours of ten; the share is off by up to {glue:text}`largest_error`.
 
 # %% [markdown]
