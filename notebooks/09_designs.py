@@ -425,7 +425,7 @@ Markdown(
                 name,
                 point(tried[name]),
                 f"{j_of[name]:.3f}",
-                f"{100 * (1 - j_of[name] / best_j):.3f} ± {200 * row['difference_error'] / best_j:.3f}",
+                f"{100 * (1 - j_of[name] / best_j):z.3f} ± {200 * row['difference_error'] / best_j:.3f}",
                 judged_pof(row),
             )
             for name, row in judged.items()
