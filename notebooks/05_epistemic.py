@@ -259,17 +259,18 @@ glue("largest_error", f"{max(map(abs, outside.values())):.2f}", display=False)
 
 # %%
 PUBLISHED_POINTS = {2, 7, 9}
+SHARE = 0.9
 ranked = [list(points)[place] for place in np.argsort(-fixed_score[0])]
 best = set(ranked[:3])
 pooled = np.concatenate([published[number]["draws"] for number in sorted(best)])
-um_1 = study.keep("um_1", infer_set, draws=pooled, level=0.9)
+um_1 = study.keep("um_1", infer_set, draws=pooled, level=SHARE)
 e = EpistemicBox(um_1["low"], um_1["high"])
 verdict = scoring.score_set(e)
 low, high = e.bounding_box
 study.claim(
-    "each interval of E holds 90 % of the pooled draws",
+    f"each interval of E holds {100 * SHARE:.0f} % of the pooled draws",
     np.allclose(
-        ((low <= pooled) & (pooled <= high)).mean(axis=0), 0.9, atol=1e-3
+        ((low <= pooled) & (pooled <= high)).mean(axis=0), SHARE, atol=1e-3
     ),
 )
 
@@ -485,7 +486,7 @@ boxes = {
                 for number in sorted(PUBLISHED_POINTS & set(points)) or best
             ]
         ),
-        0.9,
+        SHARE,
     ),
 }
 for label, results in (
@@ -494,7 +495,7 @@ for label, results in (
 ):
     if results:
         heap = np.concatenate([result["draws"] for result in results.values()])
-        boxes[f"{label}, points 2, 7 and 9"] = highest_density_box(heap, 0.9)
+        boxes[f"{label}, points 2, 7 and 9"] = highest_density_box(heap, SHARE)
 study.claim(
     "fresh seeds in both steps leave more than half of the volume of E",
     bool(mended)
@@ -507,7 +508,7 @@ study.claim(
 Markdown(
     markdown_table(
         [
-            "E of 90 % intervals",
+            f"E of {100 * SHARE:.0f} % intervals",
             *(f"$X_{{e{number}}}$" for number in (1, 2, 3)),
             "volume",
             "holds $X_e^*$",
