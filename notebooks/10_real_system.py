@@ -129,7 +129,10 @@ with warnings.catch_warnings():
         **box,
     )
 surprise = [row["surprise"] for row in at_its_word.header["found"]["rounds"]]
-print("share of predicted data sets as strange, by round:", surprise)
+print(
+    "share of predicted data sets as strange, by round:",
+    *(f"{share:.3f}" for share in surprise),
+)
 if at_hand:
     study.claim(
         "the printed control point, taken as exact, does not fit the simulator",
