@@ -441,7 +441,7 @@ figures.present(
         ALEATORY,
     ),
     caption="Marginal densities of f_a by UM2, as a heap of the same estimator's draws, and the truth. This f_a is wide beside an "
-    "hour's error, so the heap is hardly blurred; narrow ones follow below.",
+    "hour's error, so the heap is hardly blurred; Other truths has narrow ones.",
     alt="Two panels of three densities each over 0 to 1, one for X_a1 and one for X_a2, nearly on top of each other.",
 )
 
@@ -544,4 +544,5 @@ glue("minutes", f"{minutes:.1f}", display=False)
 # simulations on every control point. If the control points were known to 0.001 only, the volume would be
 # {glue:text}`tolerant_volume`. The estimator of $X_a$ took {glue:text}`minutes` minutes to train, once; its 90 % intervals cover {glue:text}`estimator_coverage`. Of the families tried, the hours choose
 # *{glue:text}`chosen`*; the energy distance of $f_a$ from the truth is {glue:text}`distance` ± {glue:text}`distance_error`, an
-# unbiased estimate that chance can put below 0. One system proves little; *Other truths* has a hundred.
+# unbiased estimate that chance can put below 0. One system proves little, and the form of this one's $f_a$ is among those tried, the
+# best case; *Other truths* has a hundred, and forms that are not.

@@ -156,7 +156,7 @@ figures.present(
 )
 
 # %% [markdown]
-# $E$ is a streak along $X_{e3}$, which these hours hardly tell. As long as the box of the last round ends the streak, and not the hours,
+# $E$ is a streak along $X_{e3}$, which these hours tell least. As long as the box of the last round ends the streak, and not the hours,
 # another round follows. Whether a published box meets it, intervals alone need not say; the last row does, from points drawn from
 # both.
 
