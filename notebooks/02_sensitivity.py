@@ -10,7 +10,7 @@
 # # Sensitivity
 #
 # *Which inputs move which outputs, and how?* The paper varies one input at a time and looks {cite:p}`wang2025`. We repeat
-# its sweeps, test each sentence it draws from them, and then ask for more than one line through the input space:
+# its sweeps, test most of what it reads off them, and then ask for more than one line through the input space:
 # Sobol' indices of the quantities that the designs are judged by, with the random seed as an input of its own, and one
 # look at what cancels when outputs are compared with each other.
 

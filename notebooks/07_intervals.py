@@ -121,8 +121,8 @@ study.claim(
 # %% [markdown]
 # ## Table 3, side by side
 #
-# For the powers 0 and 3.35 MW come out in both readings to within 0.01 MW, as published. The loads tell the models apart. Errors are two standard
-# errors over minutes and 95 % intervals from order statistics over hours.
+# For the powers 0 and 3.35 MW come out in both readings to within 0.01 MW, as published. The loads tell the models apart. Errors
+# are two standard errors over minutes and 95 % intervals from order statistics over hours.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 readings = {"time flattened": flattened, "per trajectory": trajectory}
