@@ -8,7 +8,8 @@ import signal
 import threading
 import time
 import tracemalloc
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
+from contextlib import nullcontext
 from dataclasses import replace
 
 import dask
@@ -23,6 +24,7 @@ from flowcal.decide.reliability import sampled_pof
 from flowcal.decide.verification import compare_performance
 from flowcal.errors import FlowcalWarning, InputError
 from flowcal.infer.uncertainty import PooledDraws
+from flowcal.simulate.batches import run_batch
 from flowcal.simulate.campaign import (
     CampaignError,
     CampaignIncomplete,
@@ -451,6 +453,31 @@ class Losing:
 
     def result(self):
         raise KilledWorker("task", None, 1)
+
+
+class Forgetful:
+    """A cluster's client that makes every call, and loses all batches with their workers once they are stored."""
+
+    cluster = None
+
+    def nthreads(self):
+        return {"worker": 1}
+
+    def submit(self, function, *args, pure):
+        future, result = Future(), function(*args)
+        if function is run_batch:
+            future.set_exception(KilledWorker("task", None, 2))
+        else:
+            future.set_result(result)
+        return future
+
+
+def test_what_a_worker_stored_before_it_was_lost_is_not_made_again(tmp_path, design, expected, monkeypatch):
+    monkeypatch.setattr("flowcal.simulate.campaign.gather_crew", lambda *_: nullcontext(Crew(Forgetful())))
+    simulator = Recording()
+    hours = run_campaign(simulator, *design, Runner(workers=2, chunk=50, folder=tmp_path))
+    assert simulator.seeds == design[1].tolist()
+    assert np.array_equal(hours.y, expected)
 
 
 def test_a_result_that_is_lost_with_its_worker_is_not_waited_for():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flowcal.simulate.results import HOUR, SharedStore
 from flowcal.simulate.simulator import SimulationError, Simulator
 
-__all__ = ["TRIES", "Outcome", "Piece", "run_batch", "simulate_apart", "simulate_checked"]
+__all__ = ["TRIES", "Outcome", "Piece", "run_batch", "simulate_apart", "simulate_checked", "without_stored"]
 
 TRIES = 3
 """How often a run is tried before it is given up."""
@@ -83,8 +83,8 @@ def run_batch(simulator: Simulator, pieces: Mapping[int, Piece], store: SharedSt
         If the store cannot be written.
     """
     seen = store if store is not None and store.is_visible() else None
-    pieces = {index: piece for index, piece in pieces.items() if not (seen and piece.whole and seen.has(index))}
-    if not pieces:  # another worker did, and was lost before it could say so
+    pieces = without_stored(pieces, seen)
+    if not pieces:
         return Outcome()
     start = time.perf_counter()
     x, seed = (np.concatenate([getattr(piece, name) for piece in pieces.values()]) for name in ("x", "seed"))
@@ -102,6 +102,23 @@ def run_batch(simulator: Simulator, pieces: Mapping[int, Piece], store: SharedSt
             outcome.y[index] = y[first:last]
         first = last
     return outcome
+
+
+def without_stored(pieces: Mapping[int, Piece], store: SharedStore | None) -> dict[int, Piece]:
+    """Pieces that are still to be made: others a worker has stored, which was lost before it could say so.
+
+    Parameters
+    ----------
+    pieces : mapping of int to Piece
+        By chunk.
+    store : SharedStore or None
+        One that this machine sees; None holds nothing.
+
+    Returns
+    -------
+    dict of int to Piece
+    """
+    return {index: piece for index, piece in pieces.items() if not (store and piece.whole and store.has(index))}
 
 
 def simulate_apart(

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from flowcal.errors import FlowcalWarning, InputError
-from flowcal.simulate.batches import Outcome, Piece, run_batch, simulate_apart, simulate_checked
+from flowcal.simulate.batches import Outcome, Piece, run_batch, simulate_apart, simulate_checked, without_stored
 from flowcal.simulate.crew import Crew, CrewLost, WorkerKilled, gather_crew, wait_for_crew
 from flowcal.simulate.hours import label
 from flowcal.simulate.quarantine import Quarantine
@@ -336,7 +336,7 @@ class _Campaign:
                 raise WorkerKilled(error.reason, np.arange(len(x))) from error
 
         outcome = Outcome()
-        for index, piece in batch.items():
+        for index, piece in without_stored(batch, self.results.shared).items():
             outcome.y[index], failures = simulate_apart(simulate, piece.x, piece.seed, final=WorkerKilled)
             if failures:
                 outcome.failures[index] = failures
