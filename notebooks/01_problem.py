@@ -37,7 +37,7 @@ from flowcal.challenge import (
 )
 from flowcal.report import figures
 from flowcal.simulate.campaign import run_campaign
-from flowcal.simulate.hours import peaks
+from flowcal.simulate.simulator import peaks
 from flowcal.study import Study
 from myst_nb import glue
 

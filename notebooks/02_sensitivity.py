@@ -35,7 +35,7 @@ from flowcal.challenge import (
     RATED_POWER,
 )
 from flowcal.report import figures
-from flowcal.simulate.observation_design import turning_point
+from flowcal.simulate.control_points import turning_point
 from flowcal.simulate.sensitivity import seed_sweep, sobol, sweep_inputs
 from flowcal.study import Study
 from IPython.display import Markdown

@@ -30,14 +30,15 @@ from flowcal.challenge import (
     THRESHOLDS,
 )
 from flowcal.report import figures
-from flowcal.simulate.hours import peaks
-from flowcal.simulate.observation_design import choose_levels, pair_levels
-from flowcal.simulate.observations import (
+from flowcal.simulate.control_points import choose_levels, pair_levels
+from flowcal.simulate.observed import (
+    BudgetSpent,
+    RealSystem,
     observe,
     organisers_file,
     read_organisers_file,
 )
-from flowcal.simulate.real_system import BudgetSpent, RealSystem
+from flowcal.simulate.simulator import peaks
 from flowcal.study import Study
 from myst_nb import glue
 from scipy.stats import ks_2samp, qmc

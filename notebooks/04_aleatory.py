@@ -26,17 +26,24 @@ from dataclasses import replace
 
 import numpy as np
 from flowcal.challenge import ALEATORY, TABLE_1
-from flowcal.infer.diagnostics import calibrate, coverage
-from flowcal.infer.posterior import HourPosterior, train_posterior
-from flowcal.infer.uncertainty import PooledDraws
-from flowcal.infer.updating import (
+from flowcal.infer.checks import calibrate, coverage
+from flowcal.infer.models import PooledDraws
+from flowcal.infer.posteriors import HourPosterior, train_posterior
+from flowcal.infer.um1 import (
     ALEATORY_FLOW,
     TRAINING,
     aleatory_runs,
     infer_aleatory,
 )
-from flowcal.report import figures, scoring
+from flowcal.report import figures
 from flowcal.report.tables import markdown_table
+from flowcal.report.truth import (
+    direct_distances_by_hours,
+    distances_by_hours,
+    score_aleatory,
+    true_hours,
+    true_uncertainty_model,
+)
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -165,7 +172,7 @@ for name, change in trials.items():
     )
     trial_distance[name] = study.keep(
         f"trial_distance_{key}",
-        scoring.distances_by_hours,
+        distances_by_hours,
         draws=trial_draws,
         counts=[observed.sizes["sample"]],
         repeats=1,
@@ -316,7 +323,7 @@ figures.present(
 # Three hours of the real system, made anew so that their $X_a$ is known, show what that means for one hour.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-known = scoring.true_hours(
+known = true_hours(
     study.simulator, TABLE_1[8], 3, random_seed=15, runner=study.runner
 )
 rng = np.random.default_rng(16)
@@ -338,11 +345,11 @@ figures.present(
 # of hours rest on the shape of these kernels: the hours themselves only bound them.
 
 # %%
-true_f_a = scoring.true_uncertainty_model().f_a
+true_f_a = true_uncertainty_model().f_a
 scores = {
     name: study.keep(
         f"score_{name.replace(' ', '_')}",
-        scoring.score_aleatory,
+        score_aleatory,
         f_a=model,
         random_seed=17,
     )
@@ -353,7 +360,7 @@ counts = [count for count in (1, 10, 100) if count < all_hours]
 counts.append(all_hours)
 direct = study.keep(
     "by_hours_direct",
-    scoring.direct_distances_by_hours,
+    direct_distances_by_hours,
     counts=counts,
     repeats=10,
     random_seed=22,
@@ -462,7 +469,7 @@ rng = np.random.default_rng(20)
 by_hours = {
     name: study.keep(
         f"by_hours_{name.replace(' ', '_')}",
-        scoring.distances_by_hours,
+        distances_by_hours,
         draws=posterior.sample((10,), observed, rng),
         counts=counts,
         repeats=10,

@@ -27,16 +27,20 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 from flowcal.challenge import EPISTEMIC, PUBLISHED, TABLE_1
-from flowcal.infer.diagnostics import calibrate, coverage
-from flowcal.infer.kernel_density import BoundedKernelDensity
-from flowcal.infer.posterior import HourPosterior, train_posterior
-from flowcal.infer.prediction import predict_hours, predictive_levels
-from flowcal.infer.uncertainty import (
+from flowcal.infer.checks import (
+    calibrate,
+    coverage,
+    predict_hours,
+    predictive_levels,
+)
+from flowcal.infer.models import (
+    BoundedKernelDensity,
     EpistemicBox,
     PooledDraws,
     UncertaintyModel,
 )
-from flowcal.infer.updating import (
+from flowcal.infer.posteriors import HourPosterior, train_posterior
+from flowcal.infer.um1 import (
     EPISTEMIC_FLOW,
     TRAINING,
     epistemic_runs,
@@ -44,8 +48,9 @@ from flowcal.infer.updating import (
     infer_epistemic,
     infer_set,
 )
-from flowcal.report import figures, scoring
+from flowcal.report import figures
 from flowcal.report.tables import markdown_table
+from flowcal.report.truth import score_box, score_set, true_uncertainty_model
 from flowcal.study import Study
 from IPython.display import Markdown, display
 from myst_nb import glue
@@ -265,7 +270,7 @@ best = set(ranked[:3])
 pooled = np.concatenate([published[number]["draws"] for number in sorted(best)])
 um_1 = study.keep("um_1", infer_set, draws=pooled, level=SHARE)
 e = EpistemicBox(um_1["low"], um_1["high"])
-verdict = scoring.score_set(e)
+verdict = score_set(e)
 low, high = e.bounding_box
 study.claim(
     f"each interval of E holds {100 * SHARE:.0f} % of the pooled draws",
@@ -288,7 +293,7 @@ def marginals(draws):
     )
 
 
-truth = scoring.true_uncertainty_model().e.bounding_box[0]
+truth = true_uncertainty_model().e.bounding_box[0]
 team = PUBLISHED["Wang et al."]
 figures.present(
     figures.marginal_densities(
@@ -341,7 +346,7 @@ Markdown(
         + [
             (
                 "volume",
-                f"{scoring.score_box(team)['volume']:.4f}",
+                f"{score_box(team)['volume']:.4f}",
                 "",
                 f"{e.volume:.4f}",
                 "",
@@ -349,7 +354,7 @@ Markdown(
             ),
             (
                 "holds $X_e^*$",
-                "yes" if scoring.score_box(team)["contains"] else "no",
+                "yes" if score_box(team)["contains"] else "no",
                 "",
                 "yes" if verdict["contains"] else "no",
                 "",
@@ -364,15 +369,13 @@ Markdown(
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 levels = np.round(np.arange(0.1, 1.0, 0.1), 1)
-by_level = [
-    scoring.score_set(highest_density_box(pooled, level)) for level in levels
-]
+by_level = [score_set(highest_density_box(pooled, level)) for level in levels]
 figures.present(
     figures.set_by_level(
         levels,
         [row["volume"] for row in by_level],
         [row["contains"] for row in by_level],
-        scoring.score_box(team)["volume"],
+        score_box(team)["volume"],
     ),
     caption="Volume of E against the share of the pooled draws that each of its intervals holds; filled where E holds the truth. "
     "The dashed line is the volume of the published box, which holds it.",
@@ -518,7 +521,7 @@ Markdown(
                 label,
                 *(interval(*pair) for pair in chosen.bounding_box.T),
                 f"{chosen.volume:.4f}",
-                "yes" if scoring.score_set(chosen)["contains"] else "no",
+                "yes" if score_set(chosen)["contains"] else "no",
             )
             for label, chosen in boxes.items()
         ],
@@ -586,7 +589,7 @@ glue(
 glue("volume", f"{e.volume:.3f}", display=False)
 glue(
     "published_volume",
-    f"{scoring.score_box(team)['volume']:.4f}",
+    f"{score_box(team)['volume']:.4f}",
     display=False,
 )
 glue("holds", "holds" if verdict["contains"] else "misses", display=False)

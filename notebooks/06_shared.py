@@ -32,27 +32,36 @@ from flowcal.challenge import (
     POWERS,
     PUBLISHED,
 )
-from flowcal.infer.aleatory_estimator import (
+from flowcal.infer.checks import coverage
+from flowcal.infer.families import FamilyDistribution
+from flowcal.infer.models import EpistemicBox, PooledDraws
+from flowcal.infer.um1 import aleatory_runs
+from flowcal.infer.um2_aleatory import (
     AleatoryEstimator,
     calibrate_estimator,
+    infer_population,
     train_estimator,
 )
-from flowcal.infer.contrasts import load_contrasts, response_lags, responses
-from flowcal.infer.diagnostics import coverage
-from flowcal.infer.families import FamilyDistribution
-from flowcal.infer.level_set import EpistemicLevelSet
-from flowcal.infer.population import infer_population
-from flowcal.infer.shared import (
+from flowcal.infer.um2_epistemic import (
     SURPRISE,
+    EpistemicLevelSet,
     MisspecifiedWarning,
     hours_by_point,
     infer_shared,
+    load_contrasts,
+    response_lags,
+    responses,
 )
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws
-from flowcal.infer.updating import aleatory_runs
-from flowcal.report import figures, scoring
-from flowcal.report.population_summary import moments, tail_of
+from flowcal.report import figures
+from flowcal.report.inferred import moments, tail_of
 from flowcal.report.tables import markdown_table
+from flowcal.report.truth import (
+    score_aleatory,
+    score_box,
+    score_set,
+    true_exceedance,
+    true_uncertainty_model,
+)
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -229,7 +238,7 @@ shared = study.keep(
     **box,
 )
 e = EpistemicLevelSet.from_weights(shared)
-verdict = scoring.score_set(e)
+verdict = score_set(e)
 made = shared.header["found"]["rounds"]
 found = [row for row in made if row["kept"]]
 simulations = sum(row["simulations"] for row in made)
@@ -242,7 +251,7 @@ study.claim(
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 published = {
-    f"{team} (published)": scoring.score_box(entry)["volume"]
+    f"{team} (published)": score_box(entry)["volume"]
     for team, entry in PUBLISHED.items()
 }
 um_1 = study.read("epistemic", "um_1")
@@ -260,7 +269,7 @@ figures.present(
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-truth = scoring.true_uncertainty_model().e.bounding_box[0]
+truth = true_uncertainty_model().e.bounding_box[0]
 low, high = e.bounding_box
 Markdown(
     markdown_table(
@@ -329,7 +338,7 @@ with warnings.catch_warnings():
 surprise = [row["surprise"] for row in misled.header["found"]["rounds"]]
 study.claim(
     "with a tolerance of 0.001 E still holds the truth, and is larger",
-    scoring.score_set(tolerant)["contains"] and tolerant.volume > e.volume,
+    score_set(tolerant)["contains"] and tolerant.volume > e.volume,
 )
 study.claim(
     "wrong control points are noticed: hardly a predicted data set is as strange",
@@ -364,8 +373,8 @@ f_a = FamilyDistribution.from_dict(inferred["distribution"])
 replicates = [
     FamilyDistribution.from_dict(kept) for kept in inferred["replicates"]
 ]
-true_f_a = scoring.true_uncertainty_model().f_a
-score = study.keep("score", scoring.score_aleatory, f_a=f_a, random_seed=77)
+true_f_a = true_uncertainty_model().f_a
+score = study.keep("score", score_aleatory, f_a=f_a, random_seed=77)
 estimate = np.array(
     [
         *score["mean"]["estimate"],
@@ -401,7 +410,7 @@ heap = estimator.sample(
 tail = tail_of(inferred, 0, grid)
 curves = {
     "UM2": tail.best,
-    "truth": scoring.true_exceedance(0, grid),
+    "truth": true_exceedance(0, grid),
     "UM1, ten draws an hour": np.array(
         [(um_1_f_a.density.draws[:, 0] > x).mean() for x in grid]
     ),
@@ -506,7 +515,7 @@ Markdown(
             (
                 "truth",
                 "",
-                f"{scoring.true_exceedance(0, threshold):.1e}",
+                f"{true_exceedance(0, threshold):.1e}",
                 "",
             )
         ],

@@ -35,12 +35,13 @@ from flowcal.decide.intervals import (
     trajectory_intervals,
 )
 from flowcal.decide.worst_case import Search
-from flowcal.report import figures, scoring
-from flowcal.report.inferred_models import (
+from flowcal.report import figures
+from flowcal.report.inferred import (
     inferred_models,
     inferred_replicates,
 )
 from flowcal.report.tables import markdown_table
+from flowcal.report.truth import true_uncertainty_model
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -52,7 +53,7 @@ budget = study.profile
 box = {"simulator": study.simulator, "runner": study.runner}
 models = {
     **inferred_models(study),
-    "truth": scoring.true_uncertainty_model(),
+    "truth": true_uncertainty_model(),
 }
 ALPHAS = (0.95, 0.999)
 

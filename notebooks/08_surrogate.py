@@ -23,41 +23,33 @@ allowed_share = 0.0
 # %% tags=["hide-input"]
 import numpy as np
 import xarray as xr
-from flowcal.challenge import (
-    BASELINE,
-    INPUTS,
-    LOADS,
-    OUTPUTS,
-    PUBLISHED,
-    SEED_MAX,
-)
-from flowcal.decide.aleatory_plane import AleatoryPlane
+from flowcal.challenge import BASELINE, INPUTS, LOADS, OUTPUTS, PUBLISHED
 from flowcal.decide.design import Effort, find_design
-from flowcal.decide.performance import tabulate_performance
-from flowcal.decide.power_emulator import (
-    PowerEmulator,
-    power_runs,
-    train_power_emulator,
-)
-from flowcal.decide.reliability import (
+from flowcal.decide.failure import (
+    AleatoryPlane,
+    check_severity,
     crude_pof,
     failure_curves,
-    sampled_pof,
-)
-from flowcal.decide.severity import (
-    check_severity,
     failure_levels,
     measure_severity,
+    sampled_pof,
 )
-from flowcal.decide.surrogate import (
+from flowcal.decide.paper import (
     TimeStepSurrogate,
     determination,
     train_surrogate,
 )
-from flowcal.decide.verification import verified_performance
-from flowcal.infer.training import Training
+from flowcal.decide.power import (
+    PowerEmulator,
+    power_runs,
+    tabulate_performance,
+    train_power_emulator,
+)
+from flowcal.decide.problems import verified_performance
+from flowcal.infer.train import Training
+from flowcal.problem import SEED_MAX
 from flowcal.report import figures
-from flowcal.report.inferred_models import inferred_models
+from flowcal.report.inferred import inferred_models
 from flowcal.report.tables import markdown_table
 from flowcal.simulate.campaign import run_campaign
 from flowcal.study import Study

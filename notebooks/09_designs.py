@@ -24,27 +24,29 @@ allowed_share = 0.0
 import numpy as np
 from flowcal.challenge import BASELINE, PUBLISHED
 from flowcal.decide.design import DesignError, find_design
-from flowcal.decide.performance import tabulate_performance
-from flowcal.decide.power_emulator import PowerEmulator, train_power_emulator
+from flowcal.decide.failure import failure_curves, measure_severity
+from flowcal.decide.paper import TimeStepSurrogate, published_design
+from flowcal.decide.power import (
+    PowerEmulator,
+    tabulate_performance,
+    train_power_emulator,
+)
 from flowcal.decide.problems import (
     PROBLEMS,
     FailureLevels,
+    compare_performance,
     optimal_designs,
+    polish_design,
     refine_emulator,
     required_level,
 )
-from flowcal.decide.published_design import published_design
-from flowcal.decide.reliability import failure_curves
-from flowcal.decide.severity import measure_severity
-from flowcal.decide.surrogate import TimeStepSurrogate
-from flowcal.decide.verification import compare_performance, polish_design
-from flowcal.report import figures, scoring
-from flowcal.report.design_verdicts import REBUILT, judge_by_truth
-from flowcal.report.inferred_models import (
+from flowcal.report import figures
+from flowcal.report.inferred import (
     inferred_models,
     inferred_replicates,
 )
 from flowcal.report.tables import markdown_table
+from flowcal.report.truth import REBUILT, judge_by_truth, true_uncertainty_model
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -56,7 +58,7 @@ budget = study.profile
 box = {"simulator": study.simulator, "runner": study.runner}
 models = {
     **inferred_models(study),
-    "truth": scoring.true_uncertainty_model(),
+    "truth": true_uncertainty_model(),
 }
 replicates = {
     "UM1": inferred_replicates(study, budget.interval_resamples, 1)["UM1"],

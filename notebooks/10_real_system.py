@@ -26,18 +26,29 @@ from dataclasses import replace
 
 import numpy as np
 from flowcal.challenge import ALEATORY, BASELINE, EPISTEMIC, PUBLISHED
-from flowcal.infer.aleatory_estimator import AleatoryEstimator
+from flowcal.infer.checks import predict_hours, predictive_levels
 from flowcal.infer.families import FamilyDistribution
-from flowcal.infer.level_set import EpistemicLevelSet
-from flowcal.infer.population import infer_population
-from flowcal.infer.prediction import predict_hours, predictive_levels
-from flowcal.infer.shared import SURPRISE, MisspecifiedWarning, infer_shared
-from flowcal.infer.uncertainty import EpistemicBox, UncertaintyModel
-from flowcal.report import figures, scoring
-from flowcal.report.population_summary import moments, tail_of
+from flowcal.infer.models import EpistemicBox, UncertaintyModel
+from flowcal.infer.um2_aleatory import AleatoryEstimator, infer_population
+from flowcal.infer.um2_epistemic import (
+    SURPRISE,
+    EpistemicLevelSet,
+    MisspecifiedWarning,
+    infer_shared,
+)
+from flowcal.report import figures
+from flowcal.report.inferred import moments, tail_of
 from flowcal.report.tables import markdown_table
-from flowcal.simulate.observations import organisers_file, read_organisers_file
-from flowcal.simulate.real_system import RealSystem
+from flowcal.report.truth import (
+    score_set,
+    true_exceedance,
+    true_uncertainty_model,
+)
+from flowcal.simulate.observed import (
+    RealSystem,
+    organisers_file,
+    read_organisers_file,
+)
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -96,7 +107,7 @@ low, high = e.bounding_box
 box_volume = np.prod(high - low)
 made = shared.header["found"]["rounds"]
 found = [row for row in made if row["kept"]]
-verdict = scoring.score_set(e)
+verdict = score_set(e)
 study.claim("E holds the X_e* of the specification", verdict["contains"])
 study.claim("the volume of E is below one in a thousand", e.volume < 1e-3)
 study.claim(
@@ -141,7 +152,7 @@ if at_hand:
     )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-truth = scoring.true_uncertainty_model().e.bounding_box[0]
+truth = true_uncertainty_model().e.bounding_box[0]
 draws = e.posterior_sample(1500, np.random.default_rng(3))
 figures.present(
     figures.epistemic_pairs(
@@ -244,7 +255,7 @@ replicates = [
     FamilyDistribution.from_dict(kept) for kept in inferred["replicates"]
 ]
 estimate, target = (
-    moments(one, 5) for one in (f_a, scoring.true_uncertainty_model().f_a)
+    moments(one, 5) for one in (f_a, true_uncertainty_model().f_a)
 )
 error = np.std([moments(other, 5) for other in replicates], axis=0, ddof=1)
 study.claim(
@@ -276,7 +287,7 @@ grid = np.linspace(0, 0.95, 191)
 tail = tail_of(inferred, 0, grid)
 curves = {
     "from these hours": tail.best,
-    "specification": scoring.true_exceedance(0, grid),
+    "specification": true_exceedance(0, grid),
     **tail.rivals,
 }
 figures.present(

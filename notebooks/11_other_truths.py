@@ -23,10 +23,8 @@ allowed_share = 0.0
 # %% tags=["hide-input"]
 import numpy as np
 from flowcal.report import figures
-from flowcal.report.judging import judge
 from flowcal.report.replication import read_replication
-from flowcal.report.synthetic import SHAPES
-from flowcal.report.synthetic_designs import EPSILON
+from flowcal.report.synthetic import EPSILON, SHAPES, judge
 from flowcal.report.tables import markdown_table
 from flowcal.study import Study
 from IPython.display import Markdown

@@ -32,16 +32,14 @@ from flowcal.decide.problems import PROBLEMS
 from flowcal.report import figures
 from flowcal.report.scorecard import (
     READINGS,
-    make_scorecard,
-    read_scorecard,
-    write_scorecard,
-)
-from flowcal.report.scorecard_tables import (
     aleatory_table,
     bounds_table,
     designs_table,
     epistemic_table,
+    make_scorecard,
+    read_scorecard,
     summary_table,
+    write_scorecard,
 )
 from flowcal.study import Study
 from IPython.display import Markdown, display

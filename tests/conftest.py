@@ -38,8 +38,8 @@ def in_project(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def estimator():
     """An estimator of X_a from an hour, trained on fewer simulations than the study's own."""
-    from flowcal.infer.aleatory_estimator import AleatoryEstimator, train_estimator
-    from flowcal.infer.training import Training
+    from flowcal.infer.train import Training
+    from flowcal.infer.um2_aleatory import AleatoryEstimator, train_estimator
     from flowcal.simulate.windfarm import WindFarm
 
     training = Training(epochs=10, batch_size=512, learning_rate=2e-3)

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from flowcal.simulate.campaign import CampaignError, Runner, campaign_path, run_campaign
-from flowcal.simulate.executable import Executable
+from flowcal.simulate.program import Executable
 from flowcal.simulate.windfarm import WindFarm
 
 CHUNK, RUNS = 20, 2000
@@ -175,7 +175,7 @@ def stop(processes):
 PROGRAM = """#!{python}
 import os, pathlib, random, sys, time
 sys.path[:0] = {path!r}
-from flowcal.simulate.exchange import read_runs, write_output
+from flowcal.simulate.program import read_runs, write_output
 from flowcal.simulate.windfarm import WindFarm
 folder = pathlib.Path({folder!r})
 x, seed = read_runs(pathlib.Path(sys.argv[1]))

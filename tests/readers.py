@@ -30,22 +30,21 @@ from test_submission import shape_of
 from flowcal import chapters
 from flowcal.artifacts import Shelf, digest
 from flowcal.challenge import OUTPUTS
-from flowcal.decide.power_emulator import PowerEmulator
-from flowcal.decide.surrogate import TimeStepSurrogate
+from flowcal.chapters import KEY, Made, Provenance, keep_provenance, read_provenance
+from flowcal.decide.paper import TimeStepSurrogate
+from flowcal.decide.power import PowerEmulator
 from flowcal.errors import FlowcalError
+from flowcal.files import Weights, parse_json, read_json, read_weights
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
-from flowcal.infer.feature_posterior import FeaturePosterior, Layout
-from flowcal.infer.frame import Frame
-from flowcal.infer.level_set import EpistemicLevelSet
-from flowcal.infer.posterior import Architecture, HourPosterior
-from flowcal.json_text import parse_json, read_json
-from flowcal.provenance import KEY, Made, Provenance, keep_provenance, read_provenance
-from flowcal.report import benchmarks, replication, submission
-from flowcal.report.colophon import closing_block
+from flowcal.infer.models import Frame
+from flowcal.infer.posteriors import Architecture, FeaturePosterior, HourPosterior, Layout
+from flowcal.infer.um2_epistemic import EpistemicLevelSet
+from flowcal.report import benchmarks, replication
+from flowcal.report import export as submission
+from flowcal.report.book import closing_block
 from flowcal.report.scorecard import read_scorecard
-from flowcal.simulate.exchange import OBSERVED_HEADER, read_observed_hours, read_output, read_runs
-from flowcal.simulate.observations import Source, read_folder
-from flowcal.weights import Weights, read_weights
+from flowcal.simulate.observed import Source, read_folder
+from flowcal.simulate.program import OBSERVED_HEADER, read_observed_hours, read_output, read_runs
 
 try:
     import resource

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from flowcal.errors import InputError
-from flowcal.infer.aleatory_estimator import AleatoryEstimator, estimator_runs
-from flowcal.infer.diagnostics import coverage
+from flowcal.infer.checks import coverage
+from flowcal.infer.um2_aleatory import AleatoryEstimator, estimator_runs
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.windfarm import INNOVATION_SD, PHI, WHITE_SD, WindFarm
 
@@ -66,13 +66,13 @@ def test_density_has_its_mass_where_draws_are(estimator, fresh):
 def test_a_value_of_x_e_for_all_or_for_each(estimator, fresh):
     few = fresh.isel(sample=slice(3))
     for x_e in ([0.3, 0.6], np.zeros((2, 3))):
-        with pytest.raises(InputError, match=r"needed is \(3,\) or \(3, 3\)"):
+        with pytest.raises(InputError, match=r"expected \(3,\) or \(3, 3\)"):
             estimator.sample(1, few, x_e, np.random.default_rng(1))
 
 
 def test_runs_do_not_depend_on_how_they_are_split(monkeypatch):
     whole = estimator_runs(WindFarm(), 50, 1)
-    monkeypatch.setattr("flowcal.infer.aleatory_estimator.BLOCK", 17)
+    monkeypatch.setattr("flowcal.infer.um2_aleatory.BLOCK", 17)
     assert estimator_runs(WindFarm(), 50, 1).identical(whole)
 
 

@@ -12,11 +12,11 @@ import xarray as xr
 from flowcal import artifacts
 from flowcal.artifacts import ArtifactError, Shelf, code_digest, digest
 from flowcal.errors import InputError
-from flowcal.simulate.executable import Executable
-from flowcal.simulate.hours import labelled_hours
+from flowcal.files import Weights
+from flowcal.simulate.program import Executable
 from flowcal.simulate.sensitivity import seed_sweep
+from flowcal.simulate.simulator import labelled_hours
 from flowcal.simulate.windfarm import WindFarm
-from flowcal.weights import Weights
 
 
 class Counting(WindFarm):
@@ -105,12 +105,12 @@ def test_what_cannot_be_kept_is_refused(keep, value):
 
 @pytest.mark.parametrize("name", ["../out", "a.b", "chapter", "", "Upper", "a/b"])
 def test_refuses_names_that_are_none(shelf, name):
-    with pytest.raises(InputError, match="needed are lower-case letters, digits and underscores"):
+    with pytest.raises(InputError, match="expected lower-case letters, digits and underscores"):
         shelf.keep(name, seed_sweep, simulator=WindFarm())
 
 
 def test_refuses_functions_without_a_name_of_their_own(shelf):
-    with pytest.raises(InputError, match="needed is one at the top of a module"):
+    with pytest.raises(InputError, match="expected one at the top of a module"):
         shelf.keep("seeds", Counting().simulate, x=[], seed=[])
 
 
@@ -241,7 +241,7 @@ def test_digest_is_of_content():
 
 
 def test_refuses_settings_it_cannot_describe(shelf):
-    with pytest.raises(InputError, match="a setting is of type Generator; needed are numbers, text, arrays"):
+    with pytest.raises(InputError, match="a setting is of type Generator; expected numbers, text, arrays"):
         shelf.keep("seeds", seed_sweep, simulator=np.random.default_rng())
 
 

@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from conftest import ROOT
 from rendered import HTML, PAGES, STAGED, elements_of, figures_of, loaded_by, needs_the_book, wait_until_drawn
 
-from flowcal.provenance import read_provenance
+from flowcal.chapters import read_provenance
 from flowcal.report.api_reference import page_of, public_modules
 from flowcal.report.plotly_renderer import MIME
 

@@ -19,24 +19,25 @@ import pytest
 import zarr
 from distributed import KilledWorker, LocalCluster
 
-from flowcal.decide.aleatory_plane import AleatoryPlane
-from flowcal.decide.reliability import sampled_pof
-from flowcal.decide.verification import compare_performance
+from flowcal.decide.failure import AleatoryPlane, sampled_pof
+from flowcal.decide.problems import compare_performance
 from flowcal.errors import FlowcalWarning, InputError
-from flowcal.infer.uncertainty import PooledDraws
-from flowcal.simulate.batches import run_batch
+from flowcal.infer.models import PooledDraws
 from flowcal.simulate.campaign import (
     CampaignError,
     CampaignIncomplete,
+    Crew,
     IncompleteWarning,
     Runner,
+    WorkerKilled,
+    _processes,
     campaign_path,
+    run_batch,
     run_campaign,
 )
-from flowcal.simulate.crew import Crew, WorkerKilled, _processes
-from flowcal.simulate.executable import Executable, ProgramFailed
-from flowcal.simulate.results import StoredResults
+from flowcal.simulate.program import Executable, ProgramFailed
 from flowcal.simulate.simulator import SimulationError
+from flowcal.simulate.store import StoredResults
 from flowcal.simulate.windfarm import WindFarm
 
 
@@ -289,11 +290,11 @@ class Wrong:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda n: np.ones((n, 6, 60)), r"returned shape \(1, 6, 60\); needed is \(1, 60, 6\)"),
+        (lambda n: np.ones((n, 6, 60)), r"returned shape \(1, 6, 60\); expected \(1, 60, 6\)"),
         (lambda n: np.ones((n - 1, 60, 6)), r"returned shape \(0, 60, 6\)"),
         (lambda n: np.full((n, 60, 6), np.nan), "returned NaN or infinity"),
-        (lambda n: np.full((n, 60, 6), 1j), "returned complex128 values; needed are real numbers"),
-        (lambda n: np.full((n, 60, 6), None), "returned object values; needed are real numbers"),
+        (lambda n: np.full((n, 60, 6), 1j), "returned complex128 values; expected real numbers"),
+        (lambda n: np.full((n, 60, 6), None), "returned object values; expected real numbers"),
     ],
 )
 def test_a_simulator_that_breaks_the_protocol_is_reported(design, answer, said):
@@ -405,7 +406,7 @@ def test_there_are_as_many_processes_as_asked_for(tmp_path, design):
 
 
 def test_processes_that_dask_has_given_up_are_started_again(design, expected, monkeypatch):
-    monkeypatch.setattr("flowcal.simulate.crew.PULSE", 0.5)
+    monkeypatch.setattr("flowcal.simulate.campaign.PULSE", 0.5)
     client = _processes(2)
     with dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}):
         for nanny in list(client.cluster.workers.values()):
@@ -583,7 +584,7 @@ def test_a_store_in_use_is_refused(tmp_path, design):
 
 @pytest.mark.parametrize("setting", [{"workers": 0}, {"chunk": 0}])
 def test_refuses_runners_that_cannot_run(setting):
-    with pytest.raises(InputError, match="is 0; needed is a whole number from 1 up"):
+    with pytest.raises(InputError, match="is 0; expected a whole number from 1 up"):
         Runner(**setting)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flowcal.errors import InputError
-from flowcal.infer.contrasts import LEVELS, load_contrasts, response_lags, response_levels
+from flowcal.infer.um2_epistemic import LEVELS, load_contrasts, response_lags, response_levels
 from flowcal.simulate.windfarm import WindFarm
 
 
@@ -66,5 +66,5 @@ def test_levels_that_were_not_crossed_are_missing():
 
 
 def test_lags_need_responsive_minutes():
-    with pytest.raises(InputError, match="needed are at least 10"):
+    with pytest.raises(InputError, match="expected at least 10"):
         response_lags(np.zeros((3, 60, 6)))

@@ -6,7 +6,7 @@ import pytest
 from flowcal.decide.design import DesignError, Effort, find_design
 from flowcal.decide.worst_case import Search
 from flowcal.errors import InputError
-from flowcal.infer.uncertainty import EpistemicBox
+from flowcal.infer.models import EpistemicBox
 
 EFFORT = Effort(starts=8, search=Search(screened=8, starts=1, tolerance=1e-2))
 POINT = EpistemicBox([0.5] * 3, [0.5] * 3)

@@ -7,11 +7,9 @@ import xarray as xr
 
 from flowcal.challenge import TABLE_1
 from flowcal.errors import InputError
-from flowcal.infer.diagnostics import calibrate, coverage, uniform_band
-from flowcal.infer.energy_distance import energy_distance
-from flowcal.infer.prediction import predict_hours, predictive_levels
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
-from flowcal.infer.updating import ALEATORY_FLOW, aleatory_runs
+from flowcal.infer.checks import calibrate, coverage, energy_distance, predict_hours, predictive_levels, uniform_band
+from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.infer.um1 import ALEATORY_FLOW, aleatory_runs
 from flowcal.simulate.windfarm import WindFarm
 
 
@@ -105,7 +103,7 @@ def test_predictive_levels_are_uniform_for_the_right_model_only(model, rng):
 
 
 def test_calibration_of_a_real_flow_has_its_names():
-    from flowcal.infer.posterior import HourPosterior
+    from flowcal.infer.posteriors import HourPosterior
 
     result = calibrate(HourPosterior(ALEATORY_FLOW, 1), aleatory_runs(WindFarm(), 20, "fresh", 1), 10, 1)
     assert result.parameter.values.tolist() == ["X_a1", "X_a2"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flowcal.errors import InputError
-from flowcal.simulate.exchange import (
+from flowcal.simulate.program import (
     OBSERVED_HEADER,
     ShortTableError,
     TableError,
@@ -54,11 +54,11 @@ def test_output_of_the_organisers_is_read(check_data):
 @pytest.mark.parametrize(
     ("spoil", "error", "said", "first_bad"),
     [
-        (lambda rows: rows[:150], ShortTableError, "has 150 rows; needed are 180, 60 for each of 3 runs", 2),
+        (lambda rows: rows[:150], ShortTableError, "has 150 rows; expected 180, 60 for each of 3 runs", 2),
         (lambda rows: [*rows[:150], rows[150][:20]], ShortTableError, "has 150 rows", 2),
         (lambda rows: [], TableError, "is empty", 0),
         (lambda rows: [*rows, rows[-1]], TableError, "more than the 180 rows", 0),
-        (lambda rows: [",".join(row.split(",")[1:]) for row in rows], TableError, "6 columns; needed are 7", 0),
+        (lambda rows: [",".join(row.split(",")[1:]) for row in rows], TableError, "6 columns; expected 7", 0),
         (lambda rows: [*rows[:9], rows[9] + ",1", *rows[10:]], TableError, "not a table of 7 numbers a row", 0),
         (lambda rows: [*rows[:9], rows[9].replace("1", "one"), *rows[10:]], TableError, "not a table", 0),
         (lambda rows: [*rows[:60], *rows[120:], *rows[60:120]], TableError, "gives run 1 .* the numbers", 1),
@@ -137,14 +137,14 @@ def altered(hours, place, value):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda h: observed_text(h).replace("y1", "z1"), "starts with 'z1.*needed is the header"),
+        (lambda h: observed_text(h).replace("y1", "z1"), "starts with 'z1.*expected the header"),
         (
             lambda h: observed_text(h).rsplit("\n", 2)[0],
-            "has 179 rows of data, an all-zero first row not counted; needed are 60",
+            "has 179 rows of data, an all-zero first row not counted; expected 60",
         ),
         (lambda h: observed_text(h[:1]).rsplit("\n", 2)[0], "has 59 rows of data"),
         (lambda h: observed_text(h[:0]), "has 0 rows of data"),
-        (lambda h: observed_text(h[:2]), "holds 2 hours; needed are 3"),
+        (lambda h: observed_text(h[:2]), "holds 2 hours; expected 3"),
         (lambda h: observed_text(altered(h, (1, 5, 4), np.nan)), "not finite in hour 1, minute 5, y5: nan"),
         (lambda h: observed_text(altered(h, (1, 5, 4), np.inf)), "not finite in hour 1, minute 5, y5: inf"),
         (lambda h: observed_text(altered(h, (2, 0, 3), -1.0)), "a negative value in hour 2, minute 0, y4: -1.0"),
@@ -160,7 +160,7 @@ def test_observed_hours_that_do_not_fit_are_refused(tmp_path, hours, make, said)
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "hours.csv").write_bytes(bytes(range(256)) * 50)
-    with pytest.raises(TableError, match="needed is the header"):
+    with pytest.raises(TableError, match="expected the header"):
         read_observed_hours(tmp_path / "hours.csv")
     with pytest.raises(TableError, match="not a table"):
         read_output(tmp_path / "hours.csv", 1000)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flowcal.errors import InputError
-from flowcal.simulate.executable import (
+from flowcal.simulate.program import (
     Executable,
     OutputMalformed,
     OutputMissing,
@@ -90,12 +90,12 @@ def test_identity_follows_the_program(program):
         ("print('no licence'); sys.exit(3)", ProgramFailed, "exit code 3; it said: no licence", range(4)),
         ("os.kill(os.getpid(), 9)", ProgramFailed, "exit code -9; it said: nothing", range(4)),
         ("sys.exit(0)", OutputMissing, "left no Y_out.csv", range(4)),
-        ("rows = rows[:150]", OutputShort, "150 rows; needed are 240", range(2, 4)),
-        ("rows = rows[:150] + ['1,1,1,1']", OutputShort, "150 rows; needed are 240", range(2, 4)),
-        ("rows = rows[:10]", OutputShort, "10 rows; needed are 240", range(4)),
+        ("rows = rows[:150]", OutputShort, "150 rows; expected 240", range(2, 4)),
+        ("rows = rows[:150] + ['1,1,1,1']", OutputShort, "150 rows; expected 240", range(2, 4)),
+        ("rows = rows[:10]", OutputShort, "10 rows; expected 240", range(4)),
         ("rows = []", OutputMalformed, "is empty", range(4)),
         ("rows = rows + rows[:60]", OutputMalformed, "more than the 240 rows", range(4)),
-        ("rows = [row[2:] for row in rows]", OutputMalformed, "6 columns; needed are 7", range(4)),
+        ("rows = [row[2:] for row in rows]", OutputMalformed, "6 columns; expected 7", range(4)),
         ("rows[130] = 'Traceback'", OutputMalformed, "not a table of 7 numbers", range(4)),
         ("rows = rows[:60] + rows[120:] + rows[60:120]", OutputMalformed, "gives run 1", range(1, 4)),
         ("rows[130] = '1,1,nan,10,10,10,3'", OutputNotFinite, "NaN or infinity", [2]),
@@ -166,5 +166,5 @@ def test_refuses_what_is_no_program(tmp_path):
         Executable(tmp_path / "absent")
     with pytest.raises(InputError, match="with a null character"):
         Executable([sys.executable, "a\0b"])
-    with pytest.raises(InputError, match="time_limit is 0; needed are seconds above 0"):
+    with pytest.raises(InputError, match="time_limit is 0; expected seconds above 0"):
         Executable(sys.executable, time_limit=0)

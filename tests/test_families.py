@@ -77,11 +77,11 @@ def test_nothing_lies_outside():
 
 @pytest.mark.parametrize(("name", "tau"), [("Joe", 0.2), ("Frank", 1.0)])
 def test_unknown_copulas_are_refused(name, tau):
-    with pytest.raises(InputError, match="needed is one of"):
+    with pytest.raises(InputError, match="expected one of"):
         make_copula(name, tau)
 
 
 def test_points_of_another_shape_are_refused():
     f_a = FamilyDistribution((Cluster(1.0, (marginal("normal"), marginal("normal"))),))
-    with pytest.raises(InputError, match=r"needed is \(n, 2\)"):
+    with pytest.raises(InputError, match=r"expected \(n, 2\)"):
         f_a.log_prob([0.1, 0.2])

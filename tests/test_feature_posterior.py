@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import norm
 
 from flowcal.errors import InputError
-from flowcal.infer.feature_posterior import FeaturePosterior, Layout
-from flowcal.infer.training import Training
-from flowcal.weights import Weights, WeightsError, read_weights, write_weights
+from flowcal.files import Weights, WeightsError, read_weights, write_weights
+from flowcal.infer.posteriors import FeaturePosterior, Layout
+from flowcal.infer.train import Training
 
 NOISE = 0.05
 
@@ -85,7 +85,7 @@ def test_weights_of_something_else_are_refused(trained, how):
 
 def test_what_does_not_fit_is_refused(trained):
     posterior, theta, features = trained
-    with pytest.raises(InputError, match=r"needed is \(n, 3\), all finite"):
+    with pytest.raises(InputError, match=r"expected \(n, 3\), all finite"):
         posterior.sample(1, features * np.nan, np.random.default_rng(1))
     with pytest.raises(InputError, match=r"features have shape \(\)"):
         posterior.sample(1, 1e6, np.random.default_rng(1))
@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_refused(trained):
         posterior.log_prob(theta, 1e6)
     with pytest.raises(InputError, match="within"):
         FeaturePosterior(Layout(3, 3), 1).fit(theta + 1, features, Training(epochs=1))
-    with pytest.raises(InputError, match=r"needed is \(\.\.\., 2000, 3\)"):
+    with pytest.raises(InputError, match=r"expected \(\.\.\., 2000, 3\)"):
         posterior.log_prob(theta[:5], features)
     with pytest.raises(InputError, match="whole numbers"):
         Layout(3, 0)

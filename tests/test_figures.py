@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 
 from flowcal.challenge import CONTROL, EPISTEMIC, LOADS, TABLE_1
-from flowcal.infer.prediction import predictive_levels
+from flowcal.infer.checks import predictive_levels
 from flowcal.report import figures
 from flowcal.report.plotly_renderer import figure_html
-from flowcal.simulate.real_system import RealSystem
+from flowcal.simulate.observed import RealSystem
 from flowcal.simulate.sensitivity import seed_sweep, sobol, sweep_inputs
 from flowcal.simulate.windfarm import WindFarm
 

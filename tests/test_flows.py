@@ -8,8 +8,8 @@ from torch import nn
 from torch.distributions import Normal
 
 from flowcal.errors import InputError
-from flowcal.infer.flows import BoundedFlow
-from flowcal.infer.training import Training, seeded, train
+from flowcal.infer.flow import BoundedFlow
+from flowcal.infer.train import Training, seeded, train
 
 
 def make_flow(parameters=2, coupling="affine", condition=4, layers=6, hidden=(64, 64)):

@@ -18,10 +18,9 @@ from readers import READERS, VALUE, examine, networks, spoiled
 
 from flowcal.artifacts import ArtifactError, Shelf
 from flowcal.errors import InputError
-from flowcal.json_text import read_json
-from flowcal.simulate.exchange import TableError, read_observed_hours, read_output, read_runs
-from flowcal.simulate.observations import read_folder
-from flowcal.weights import WeightsError, read_weights
+from flowcal.files import WeightsError, read_json, read_weights
+from flowcal.simulate.observed import read_folder
+from flowcal.simulate.program import TableError, read_observed_hours, read_output, read_runs
 
 QUICK = settings(
     derandomize=True,
@@ -326,7 +325,7 @@ def test_other_files_that_are_too_large_are_refused(tmp_path):
     for name in ("large.json", "large.safetensors", "control_points.csv"):
         (tmp_path / name).touch()
         os.truncate(tmp_path / name, 10**10)
-    with pytest.raises(InputError, match="10000000000 bytes; needed are at most"):
+    with pytest.raises(InputError, match="10000000000 bytes; expected at most"):
         read_json(tmp_path / "large.json")
     with pytest.raises(WeightsError, match="10000000000 bytes"):
         read_weights(tmp_path / "large.safetensors")

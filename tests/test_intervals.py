@@ -8,8 +8,7 @@ from flowcal.challenge import BASELINE
 from flowcal.decide.intervals import flattened_intervals, resampled_intervals, trajectory_intervals
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import InputError
-from flowcal.infer.frame import Frame
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.infer.models import EpistemicBox, Frame, PooledDraws, UncertaintyModel
 
 
 class Uniform:

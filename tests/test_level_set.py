@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from flowcal.errors import InputError
-from flowcal.infer.feature_posterior import FeaturePosterior, Layout
-from flowcal.infer.frame import Frame
-from flowcal.infer.level_set import EmptySet, EpistemicLevelSet
-from flowcal.infer.training import Training
-from flowcal.weights import Weights, WeightsError
+from flowcal.files import Weights, WeightsError
+from flowcal.infer.models import Frame
+from flowcal.infer.posteriors import FeaturePosterior, Layout
+from flowcal.infer.train import Training
+from flowcal.infer.um2_epistemic import EmptySet, EpistemicLevelSet
 
 SPREAD = 0.05
 
@@ -55,13 +55,13 @@ def test_frame_samples_stay_in_the_cube():
 def test_frames_may_be_flat_but_not_those_of_level_sets(e):
     flat = Frame([0.1, 0.2, 0.3], np.diag([0.5, 0, 0]))
     assert flat.to_u(np.array([[0.2, 0.2, 0.3]])) == pytest.approx(np.array([[0.2, 0, 0]]))
-    with pytest.raises(InputError, match="needed is one that is neither flat"):
+    with pytest.raises(InputError, match="expected one that is neither flat"):
         EpistemicLevelSet(e.posterior, flat, e.features[0], e.threshold)
 
 
 @pytest.mark.parametrize("edges", [np.eye(2), np.full((3, 3), np.nan)])
 def test_frames_need_numbers(edges):
-    with pytest.raises(InputError, match="needed are 3 and 3 by 3 numbers"):
+    with pytest.raises(InputError, match="expected 3 and 3 by 3 numbers"):
         Frame([0, 0, 0], edges)
 
 
@@ -87,7 +87,7 @@ def test_what_is_far_is_not_contained(e):
         False,
         False,
     ]
-    with pytest.raises(InputError, match=r"needed is \(n, 3\)"):
+    with pytest.raises(InputError, match=r"expected \(n, 3\)"):
         e.contains([0.1, 0.2, 0.3])
 
 
@@ -111,7 +111,7 @@ def test_it_is_kept_without_loss(e):
 
 def test_weights_of_something_else_are_refused(e):
     kept = e.to_weights({})
-    with pytest.raises(WeightsError, match="needed is 'EpistemicLevelSet'"):
+    with pytest.raises(WeightsError, match="expected 'EpistemicLevelSet'"):
         EpistemicLevelSet.from_weights(Weights({**kept.header, "kind": "other"}, kept.tensors))
     for part in ("edges", "features", "posterior.mean"):
         less = {name: value for name, value in kept.tensors.items() if name != part}

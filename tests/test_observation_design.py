@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flowcal.errors import InputError
-from flowcal.simulate.observation_design import choose_levels, pair_levels, turning_point
+from flowcal.simulate.control_points import choose_levels, pair_levels, turning_point
 
 LEVELS = np.linspace(0, 1, 11)
 
@@ -59,7 +59,7 @@ def test_levels_are_denser_where_responses_vary():
     ],
 )
 def test_refuses_what_has_no_levels(levels, response, count):
-    with pytest.raises(InputError, match="needed are levels from 0 to 1, a count from 1 up, and finite responses"):
+    with pytest.raises(InputError, match="expected levels from 0 to 1, a count from 1 up, and finite responses"):
         choose_levels(levels, response, count)
 
 
@@ -75,5 +75,5 @@ def test_pairing_uses_every_level_once():
     ("levels", "response"), [(LEVELS[::-1], valley(0.5)[:, None]), (LEVELS, valley(0.5)[1:, None])]
 )
 def test_refuses_sweeps_that_do_not_fit(levels, response):
-    with pytest.raises(InputError, match="needed are k rising levels and a row of responses for each"):
+    with pytest.raises(InputError, match="expected k rising levels and a row of responses for each"):
         choose_levels(levels, response, 10)

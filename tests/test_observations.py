@@ -10,10 +10,11 @@ from test_exchange import observed_text
 
 from flowcal.challenge import BASELINE, TABLE_1
 from flowcal.errors import InputError
-from flowcal.simulate import observations
-from flowcal.simulate.exchange import TableError
-from flowcal.simulate.observations import (
+from flowcal.simulate import observed as observations
+from flowcal.simulate.observed import (
+    BudgetSpent,
     FetchFailed,
+    RealSystem,
     Source,
     fetch_organisers_file,
     observe,
@@ -21,7 +22,7 @@ from flowcal.simulate.observations import (
     read_folder,
     read_organisers_file,
 )
-from flowcal.simulate.real_system import BudgetSpent, RealSystem
+from flowcal.simulate.program import TableError
 from flowcal.simulate.windfarm import WindFarm
 
 
@@ -55,7 +56,7 @@ def test_what_was_shown_cannot_be_changed_from_outside():
 @pytest.mark.parametrize("point", [(0.5, 0.5), (0.5, 0.5, 1.01), (0.5, np.nan, 0.5), "abc", "010", 0.5])
 def test_control_points_that_do_not_fit_are_refused(point):
     system = RealSystem()
-    with pytest.raises(InputError, match=r"needed are 3 numbers in \[0, 1\]: X_c1, X_c2, X_c3"):
+    with pytest.raises(InputError, match=r"expected 3 numbers in \[0, 1\]: X_c1, X_c2, X_c3"):
         system.observe(point)
     assert system.points_left == 10
 
@@ -153,12 +154,12 @@ def test_identity_of_a_folder_follows_its_files(folder):
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        ("file,X_c1,X_c2\n", "starts with .*needed are the header file,X_c1,X_c2,X_c3 and a row a file"),
-        ("file,X_c1,X_c2,X_c3\n", "needed are the header"),
-        ("", "needed are the header"),
+        ("file,X_c1,X_c2\n", "starts with .*expected the header file,X_c1,X_c2,X_c3 and a row a file"),
+        ("file,X_c1,X_c2,X_c3\n", "expected the header"),
+        ("", "expected the header"),
         ("file,X_c1,X_c2,X_c3\n../first.csv,0.1,0.2,0.3\n", "the name of a file in the same folder"),
         ("file,X_c1,X_c2,X_c3\nfirst.csv,0.1,0.2\n", r"x_c is \['0.1', '0.2'\]"),
-        ("file,X_c1,X_c2,X_c3\nfirst.csv,0.1,0.2,2\n", r"needed are 3 numbers in \[0, 1\]"),
+        ("file,X_c1,X_c2,X_c3\nfirst.csv,0.1,0.2,2\n", r"expected 3 numbers in \[0, 1\]"),
         ("file,X_c1,X_c2,X_c3\nabsent.csv,0.1,0.2,0.3\n", "absent.csv cannot be read"),
     ],
 )
@@ -169,5 +170,5 @@ def test_a_folder_that_does_not_fit_is_refused(folder, index, said):
 
 
 def test_a_source_that_is_none_is_refused(tmp_path):
-    with pytest.raises(InputError, match="needed is 'embedded', 'organisers' or a folder with a control_points.csv"):
+    with pytest.raises(InputError, match="expected 'embedded', 'organisers' or a folder with a control_points.csv"):
         Source(str(tmp_path))

@@ -14,8 +14,8 @@ from conftest import ROOT
 
 from flowcal.chapters import Settings, find_chapters, run_chapters, select_chapters, state_of
 from flowcal.cli import _parser
-from flowcal.report.answer_picture import draw_answer
-from flowcal.simulate.observations import Source, observe
+from flowcal.report.scorecard import draw_answer
+from flowcal.simulate.observed import Source, observe
 from flowcal.study import make_simulator
 
 BLOCK = re.compile(r"^```\{code-block\} python\n:caption: (\S+)\n\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.M | re.S)

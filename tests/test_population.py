@@ -5,7 +5,7 @@ import pytest
 
 from flowcal.errors import InputError
 from flowcal.infer.families import FAMILIES, FamilyDistribution
-from flowcal.infer.population import Form, HourLikelihood, fit_family, infer_population
+from flowcal.infer.um2_aleatory import Form, HourLikelihood, fit_family, infer_population
 
 
 class KnownError:

@@ -11,13 +11,13 @@ import xarray as xr
 
 from flowcal.challenge import ALEATORY, TABLE_1
 from flowcal.errors import InputError
-from flowcal.infer.posterior import Architecture, HourPosterior, train_posterior
-from flowcal.infer.summary import SeriesScaling
-from flowcal.infer.training import Training
-from flowcal.infer.updating import ALEATORY_FLOW, EPISTEMIC_FLOW, aleatory_runs
-from flowcal.simulate.real_system import RealSystem, observed_hours
+from flowcal.files import Weights, WeightsError
+from flowcal.infer.networks import SeriesScaling
+from flowcal.infer.posteriors import Architecture, HourPosterior, train_posterior
+from flowcal.infer.train import Training
+from flowcal.infer.um1 import ALEATORY_FLOW, EPISTEMIC_FLOW, aleatory_runs
+from flowcal.simulate.observed import RealSystem, observed_hours
 from flowcal.simulate.windfarm import WindFarm
-from flowcal.weights import Weights, WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +139,14 @@ def put(place, value):
     ("spoil", "said"),
     [
         (lambda hours: with_y(hours, put((3, 5, 3), np.nan)), "hour 3, minute 5, y4, is nan"),
-        (lambda hours: with_y(hours, put((3, 5, 3), -1)), "is -1.0; needed are finite numbers from 0 up"),
+        (lambda hours: with_y(hours, put((3, 5, 3), -1)), "is -1.0; expected finite numbers from 0 up"),
         (lambda hours: with_y(hours, put((0, 0, 0), np.inf)), "y1, is inf"),
         (lambda hours: hours.isel(time=slice(59)), r"shape \(100, 59, 6\)"),
         (lambda hours: hours.isel(output=slice(5)), r"shape \(100, 60, 5\)"),
         (lambda hours: hours.isel(sample=slice(0)), "at least one hour"),
-        (lambda hours: hours.assign(x_c=hours.x_c + 1), "X_c1, is 1.65; needed are numbers in"),
+        (lambda hours: hours.assign(x_c=hours.x_c + 1), "X_c1, is 1.65; expected numbers in"),
         (lambda hours: hours.assign(x_c=hours.x_c * np.nan), "X_c1, is nan"),
-        (lambda hours: hours.drop_vars("x_c"), "needed are y, and x_c or x"),
+        (lambda hours: hours.drop_vars("x_c"), "expected y, and x_c or x"),
     ],
 )
 def test_refuses_hours(posterior, hours, spoil, said):
@@ -169,7 +169,7 @@ def test_how_long_training_took_does_not_change_what_it_is(posterior):
 
 
 def test_refuses_observed_hours_to_train_on(hours):
-    with pytest.raises(InputError, match="no x; needed are simulated hours"):
+    with pytest.raises(InputError, match="no x; expected simulated hours"):
         HourPosterior(ALEATORY_FLOW, 1).fit(hours, Training(epochs=1))
 
 
@@ -196,7 +196,7 @@ def test_refuses_other_misfits(posterior, hours):
     with pytest.raises(InputError, match=r"theta has shape \(3, 2\)"):
         posterior.log_prob(np.zeros((3, 2)), hours)
     for shape in ((0,), 5, (2, 3)):
-        with pytest.raises(InputError, match=r"needed is \(n,\)"):
+        with pytest.raises(InputError, match=r"expected \(n,\)"):
             posterior.sample(shape, hours, np.random.default_rng(1))
     with pytest.raises(InputError, match="X_b1"):
         Architecture(("X_b1",), True, "root")

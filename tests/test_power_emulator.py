@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from flowcal.decide.performance import tabulate_performance
-from flowcal.decide.power_emulator import PowerEmulator, power_runs, train_power_emulator
+from flowcal.decide.power import PowerEmulator, power_runs, tabulate_performance, train_power_emulator
 from flowcal.errors import InputError
+from flowcal.files import WeightsError, read_weights, write_weights
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
-from flowcal.infer.training import Training
-from flowcal.infer.uncertainty import EpistemicBox, UncertaintyModel
+from flowcal.infer.models import EpistemicBox, UncertaintyModel
+from flowcal.infer.train import Training
 from flowcal.simulate.windfarm import WindFarm
-from flowcal.weights import WeightsError, read_weights, write_weights
 
 WINDS = FamilyDistribution((Cluster(1.0, (Marginal("Weibull", (0.88, -1.26)), Marginal("Weibull", (0.59, -1.55)))),))
 MODEL = UncertaintyModel(WINDS, EpistemicBox([0.3, 0.5, 0.3], [0.4, 0.7, 0.5]))
@@ -76,7 +75,7 @@ def test_an_emulator_can_be_kept(emulator, weights, tmp_path):
     assert (again.expected(x) == emulator.expected(x)).all()
     assert again.identity == emulator.identity
     weights.header["kind"] = "another"
-    with pytest.raises(WeightsError, match="needed is 'PowerEmulator'"):
+    with pytest.raises(WeightsError, match="expected 'PowerEmulator'"):
         PowerEmulator.from_weights(weights)
     weights.header["kind"] = "PowerEmulator"
 
@@ -90,8 +89,8 @@ def test_runs_near_designs_stay_near_them():
 
 
 def test_what_does_not_fit_is_refused(emulator):
-    with pytest.raises(InputError, match=r"needed is \(n, 8\)"):
+    with pytest.raises(InputError, match=r"expected \(n, 8\)"):
         emulator.expected(np.ones((3, 7)))
     runs = power_runs(WindFarm(), MODEL, 20, 1)
-    with pytest.raises(InputError, match="needed is one above"):
+    with pytest.raises(InputError, match="expected one above"):
         PowerEmulator(1).fit(runs.assign(power=0 * runs.power), Training(epochs=1))

@@ -12,7 +12,7 @@ def test_without_a_chromium_it_is_said_at_once(in_project, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda program: None)
     assert main(["book", "--published", "--pdf"]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "flowcal: there is no Chromium to print with; needed is one of chromium, chromium-browser, google-chrome, "
+        "flowcal: there is no Chromium to print with; expected one of chromium, chromium-browser, google-chrome, "
         "google-chrome-stable on the path."
     ]
 

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from flowcal.decide.design import Effort
-from flowcal.decide.power_emulator import PowerEmulator, power_runs, train_power_emulator
+from flowcal.decide.failure import ResolutionError, failure_curves, measure_severity
+from flowcal.decide.power import PowerEmulator, power_runs, train_power_emulator
 from flowcal.decide.problems import PROBLEMS, optimal_designs, refine_emulator, required_level
-from flowcal.decide.reliability import ResolutionError, failure_curves
-from flowcal.decide.severity import measure_severity
 from flowcal.decide.worst_case import Search
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
-from flowcal.infer.training import Trainer, Training
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.infer.train import Trainer, Training
 from flowcal.simulate.windfarm import WindFarm
 
 X_E = (0.3, 0.6, 0.4)

@@ -5,9 +5,9 @@ import pytest
 
 from flowcal import __version__
 from flowcal.artifacts import ArtifactError, Shelf, recorded
+from flowcal.chapters import Made, Provenance, collect_provenance, keep_provenance, read_provenance
 from flowcal.errors import InputError
-from flowcal.provenance import Made, Provenance, collect_provenance, keep_provenance, read_provenance
-from flowcal.report.colophon import closing_block, minutes_table
+from flowcal.report.book import closing_block, minutes_table
 from flowcal.simulate.sensitivity import seed_sweep
 from flowcal.simulate.windfarm import WindFarm
 

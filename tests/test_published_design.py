@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from flowcal.decide.published_design import published_design
+from flowcal.decide.paper import published_design
 from flowcal.errors import InputError
-from flowcal.infer.uncertainty import EpistemicBox
+from flowcal.infer.models import EpistemicBox
 
 BOX = EpistemicBox([0.4] * 3, [0.6] * 3)
 X_A = np.random.default_rng(1).random((20, 2))

@@ -3,12 +3,20 @@
 import numpy as np
 import pytest
 
-from flowcal.decide.aleatory_plane import AleatoryPlane
-from flowcal.decide.reliability import FAILURES, ResolutionError, crude_pof, failure_curves, sampled_pof
-from flowcal.decide.severity import Severity, failure_levels, measure_severity
+from flowcal.decide.failure import (
+    FAILURES,
+    AleatoryPlane,
+    ResolutionError,
+    Severity,
+    crude_pof,
+    failure_curves,
+    failure_levels,
+    measure_severity,
+    sampled_pof,
+)
 from flowcal.errors import InputError
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
-from flowcal.infer.uncertainty import PooledDraws
+from flowcal.infer.models import PooledDraws
 from flowcal.simulate.windfarm import WindFarm
 
 X_E, X_C = (0.3, 0.6, 0.4), (0.4, 0.6, 0.5)

@@ -8,15 +8,12 @@ from distributed import LocalCluster
 
 from flowcal.decide.design import Effort
 from flowcal.decide.worst_case import Search
-from flowcal.infer.contrasts import load_contrasts
-from flowcal.infer.posterior import train_posterior
-from flowcal.infer.shared import Rounds
-from flowcal.infer.training import Training
-from flowcal.infer.updating import ALEATORY_FLOW, TRAINING, aleatory_runs
-from flowcal.report.judging import judge, judge_paper
+from flowcal.infer.posteriors import train_posterior
+from flowcal.infer.train import Training
+from flowcal.infer.um1 import ALEATORY_FLOW, TRAINING, aleatory_runs
+from flowcal.infer.um2_epistemic import Rounds, load_contrasts
 from flowcal.report.replication import replicate, summarise, take_up
-from flowcal.report.synthetic import SHAPES, synthetic_system
-from flowcal.report.synthetic_designs import judge_designs
+from flowcal.report.synthetic import SHAPES, judge, judge_designs, judge_paper, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
 
 

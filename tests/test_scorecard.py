@@ -9,21 +9,22 @@ import pytest
 from conftest import ROOT
 
 from flowcal.challenge import BASELINE, LOADS, POWERS, PUBLISHED
-from flowcal.decide.aleatory_plane import AleatoryPlane
+from flowcal.decide.failure import AleatoryPlane, sampled_pof
 from flowcal.decide.problems import PROBLEMS
-from flowcal.decide.reliability import sampled_pof
 from flowcal.errors import InputError
-from flowcal.infer.uncertainty import EpistemicBox
-from flowcal.report.design_verdicts import judge_by_truth
-from flowcal.report.scorecard import READINGS, _least_distance, read_scorecard, write_scorecard
-from flowcal.report.scorecard_tables import (
+from flowcal.infer.models import EpistemicBox
+from flowcal.report.scorecard import (
+    READINGS,
+    _least_distance,
     aleatory_table,
     bounds_table,
     designs_table,
     epistemic_table,
+    read_scorecard,
     summary_table,
+    write_scorecard,
 )
-from flowcal.report.scoring import true_uncertainty_model
+from flowcal.report.truth import judge_by_truth, true_uncertainty_model
 from flowcal.simulate.windfarm import WindFarm
 
 TEAM = "Wang et al."

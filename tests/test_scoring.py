@@ -4,27 +4,33 @@ import numpy as np
 import pytest
 
 from flowcal.challenge import TABLE_1
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws
-from flowcal.report import scoring
-from flowcal.simulate.real_system import RealSystem
+from flowcal.infer.models import EpistemicBox, PooledDraws
+from flowcal.report.truth import (
+    direct_distances_by_hours,
+    score_aleatory,
+    score_set,
+    true_hours,
+    true_uncertainty_model,
+)
+from flowcal.simulate.observed import RealSystem
 from flowcal.simulate.windfarm import WindFarm
 
 
 @pytest.fixture(scope="module")
 def truth():
-    return scoring.true_uncertainty_model()
+    return true_uncertainty_model()
 
 
 def test_the_truth_is_a_model_whose_set_is_a_point(truth):
     assert truth.e.volume == 0
-    assert scoring.score_set(truth.e) == {"contains": True, "volume": 0.0}
+    assert score_set(truth.e) == {"contains": True, "volume": 0.0}
     axis = (np.arange(300) + 0.5) / 300
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     assert np.exp(truth.f_a.log_prob(grid)).mean() == pytest.approx(1, abs=1e-3)
 
 
 def test_true_hours_are_like_the_observed_ones():
-    known = scoring.true_hours(WindFarm(), TABLE_1[0], 2000, random_seed=1)
+    known = true_hours(WindFarm(), TABLE_1[0], 2000, random_seed=1)
     observed = RealSystem().observe(TABLE_1[0])
     medians = [hours.y.sel(output="y4").mean("time").median().item() for hours in (known, observed)]
     assert medians[0] == pytest.approx(medians[1], rel=0.25)
@@ -35,20 +41,20 @@ def test_true_hours_are_like_the_observed_ones():
 
 def test_a_perfect_f_a_scores_as_such_and_another_does_not(truth):
     rng = np.random.default_rng(1)
-    perfect = scoring.score_aleatory(truth.f_a, random_seed=1)
+    perfect = score_aleatory(truth.f_a, random_seed=1)
     assert abs(perfect["energy_distance"]) < 5 * perfect["energy_distance_error"]
     assert perfect["mean"]["estimate"] == pytest.approx(perfect["mean"]["truth"], abs=0.005)
     assert perfect["correlation"]["truth"] == pytest.approx(0, abs=0.02)
-    uniform = scoring.score_aleatory(PooledDraws(rng.random((2000, 2)), 2000), random_seed=1)
+    uniform = score_aleatory(PooledDraws(rng.random((2000, 2)), 2000), random_seed=1)
     assert uniform["energy_distance"] > 100 * perfect["energy_distance_error"]
 
 
 def test_distance_falls_as_one_over_the_number_of_hours():
-    distances = np.mean(scoring.direct_distances_by_hours([10, 100], repeats=20, random_seed=1), axis=1)
+    distances = np.mean(direct_distances_by_hours([10, 100], repeats=20, random_seed=1), axis=1)
     assert distances[0] / distances[1] == pytest.approx(10, rel=0.5)
 
 
 def test_a_box_that_misses_says_so(truth):
     x_e = truth.e.bounding_box[0]
-    assert not scoring.score_set(EpistemicBox(x_e * 0.5, x_e * 0.9))["contains"]
-    assert scoring.score_set(EpistemicBox(x_e * 0.5, x_e * 1.1))["contains"]
+    assert not score_set(EpistemicBox(x_e * 0.5, x_e * 0.9))["contains"]
+    assert score_set(EpistemicBox(x_e * 0.5, x_e * 1.1))["contains"]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from flowcal.challenge import INPUTS, SEED_MAX, SWEEP_BASE
+from flowcal.challenge import INPUTS, SWEEP_BASE
+from flowcal.problem import SEED_MAX
 from flowcal.simulate.campaign import Runner
 from flowcal.simulate.sensitivity import seed_sweep, sobol, sweep_inputs
 from flowcal.simulate.windfarm import WindFarm

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flowcal.decide.severity import Severity, SeverityError, check_severity, failure_levels, measure_severity
+from flowcal.decide.failure import Severity, SeverityError, check_severity, failure_levels, measure_severity
 from flowcal.errors import InputError
 from flowcal.simulate.windfarm import WindFarm
 
@@ -61,7 +61,7 @@ def test_a_load_reaches_its_threshold_at_its_level():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(InputError, match="needed are at least 200"):
+    with pytest.raises(InputError, match="expected at least 200"):
         Severity(np.ones(10))
     with pytest.raises(InputError, match="above 0"):
         failure_levels(WindFarm(), [X_E], [X_C], (1.0, 0.0, 1.0))

@@ -9,11 +9,18 @@ import pytest
 from conftest import ROOT
 
 from flowcal import chapters
-from flowcal.chapters import ChapterFailed, Settings, find_chapters, run_chapters, select_chapters, state_of
+from flowcal.chapters import (
+    ChapterFailed,
+    Settings,
+    find_chapters,
+    read_provenance,
+    run_chapters,
+    select_chapters,
+    state_of,
+)
 from flowcal.errors import InputError
-from flowcal.provenance import read_provenance
 from flowcal.report.book import BookError, build_book, publish
-from flowcal.simulate.executable import Executable
+from flowcal.simulate.program import Executable
 from flowcal.simulate.windfarm import WindFarm
 from flowcal.study import PROFILES, ClaimFailed, Study, find_root
 
@@ -208,7 +215,7 @@ def test_paths_hold_from_the_notebooks_folder(project, program):
 
 def test_unknown_chapters_are_refused(project):
     assert [chapter.name for chapter in select_chapters(["second", "first"])] == ["first", "second"]
-    with pytest.raises(InputError, match="there is no chapter third; needed are names among first, second"):
+    with pytest.raises(InputError, match="there is no chapter third; expected names among first, second"):
         run_chapters(["third"], Settings())
 
 
@@ -232,9 +239,9 @@ def test_study_takes_what_the_command_line_names(project, program):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"profile": "huge"}, "profile is 'huge'; needed is one of quick, full"),
-        ({"simulator": "windmill"}, "simulator is 'windmill'; needed is 'windfarm' or 'executable:PATH'"),
-        ({"simulator": "executable:"}, "needed is 'windfarm' or 'executable:PATH'"),
+        ({"profile": "huge"}, "profile is 'huge'; expected one of quick, full"),
+        ({"simulator": "windmill"}, "simulator is 'windmill'; expected 'windfarm' or 'executable:PATH'"),
+        ({"simulator": "executable:"}, "expected 'windfarm' or 'executable:PATH'"),
         ({"simulator": "executable:it's"}, "cannot be split into words: No closing quotation"),
         ({"observations": "nowhere"}, "observations are 'nowhere'; needed is"),
     ],
@@ -267,7 +274,7 @@ def test_the_trainer_keeps_its_checkpoints_among_the_artifacts(project):
 
 def test_outside_the_project_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"no _toc.yml in .* or above it; needed is a folder of the project"):
+    with pytest.raises(InputError, match=r"no _toc.yml in .* or above it; expected a folder of the project"):
         find_root()
 
 

@@ -8,9 +8,9 @@ import xarray as xr
 
 from flowcal.challenge import OUTPUTS
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws, UncertaintyModel
-from flowcal.report import submission
-from flowcal.report.submission import SubmissionError, check_results, export_submission
+from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.report import export as submission
+from flowcal.report.export import SubmissionError, check_results, export_submission
 
 WINDS = FamilyDistribution((Cluster(1.0, (Marginal("Weibull", (0.88, -1.26)), Marginal("Weibull", (0.59, -1.55)))),))
 BOX = EpistemicBox([0.2, 0.3, 0.4], [0.3, 0.4, 0.5])

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from flowcal.decide.surrogate import TimeStepSurrogate, determination, train_surrogate
+from flowcal.decide.paper import TimeStepSurrogate, determination, train_surrogate
 from flowcal.errors import InputError
-from flowcal.infer.training import Training
+from flowcal.files import Weights, WeightsError
+from flowcal.infer.train import Training
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.windfarm import WindFarm
-from flowcal.weights import Weights, WeightsError
 
 
 def simulate(x, seed):
@@ -56,8 +56,8 @@ def test_what_does_not_fit_is_refused(weights):
     with pytest.raises(InputError, match="width is 0"):
         TimeStepSurrogate(0, 1)
     surrogate = TimeStepSurrogate.from_weights(weights)
-    with pytest.raises(InputError, match=r"needed is \(n, 8\)"):
+    with pytest.raises(InputError, match=r"expected \(n, 8\)"):
         surrogate.predict(np.ones((2, 9)))
     first, second = (simulate(np.random.default_rng(seed).random((5, 8)), 1) for seed in (1, 2))
-    with pytest.raises(InputError, match="needed are the same"):
+    with pytest.raises(InputError, match="expected the same"):
         determination(surrogate, first, second)

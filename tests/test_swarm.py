@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from flowcal.decide.swarm import fly
+from flowcal.decide.paper import fly
 
 
 def bowl(x_c):

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from flowcal.errors import InputError
-from flowcal.infer import training as module
-from flowcal.infer.training import Trainer, Training, TrainingError, seeded, train
+from flowcal.infer import train as module
+from flowcal.infer.train import Trainer, Training, TrainingError, seeded, train
 
 
 class Line(nn.Module):

@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import beta
 
 from flowcal.errors import InputError
-from flowcal.infer.kernel_density import BoundedKernelDensity
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws
+from flowcal.infer.models import BoundedKernelDensity, EpistemicBox, PooledDraws
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_density_refuses(draws):
 
 
 def test_density_refuses_points_of_another_dimension(draws):
-    with pytest.raises(InputError, match=r"needed is \(m, 2\)"):
+    with pytest.raises(InputError, match=r"expected \(m, 2\)"):
         BoundedKernelDensity(draws).log_prob([[0.1, 0.2, 0.3]])
 
 
@@ -104,7 +103,7 @@ def test_box_refuses(low, high, said):
 
 
 def test_box_refuses_points_of_another_dimension():
-    with pytest.raises(InputError, match=r"needed is \(n, 3\)"):
+    with pytest.raises(InputError, match=r"expected \(n, 3\)"):
         EpistemicBox([0] * 3, [1] * 3).contains([0.1, 0.2, 0.3])
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from flowcal.challenge import SWEEP_SEED, TABLE_1
 from flowcal.errors import InputError
-from flowcal.infer.posterior import HourPosterior
-from flowcal.infer.uncertainty import EpistemicBox, PooledDraws
-from flowcal.infer.updating import (
+from flowcal.infer.models import EpistemicBox, PooledDraws
+from flowcal.infer.posteriors import HourPosterior
+from flowcal.infer.um1 import (
     ALEATORY_FLOW,
     EPISTEMIC_FLOW,
     aleatory_runs,
@@ -18,7 +18,7 @@ from flowcal.infer.updating import (
     infer_set,
     joint_mode,
 )
-from flowcal.simulate.real_system import RealSystem
+from flowcal.simulate.observed import RealSystem
 from flowcal.simulate.windfarm import WindFarm
 
 

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 from flowcal.challenge import RATED_POWER
-from flowcal.decide.aleatory_plane import AleatoryPlane
-from flowcal.decide.performance import tabulate_performance
-from flowcal.decide.power_emulator import PowerEmulator
-from flowcal.decide.severity import failure_levels
-from flowcal.decide.verification import compare_performance, polish_design, verified_performance
+from flowcal.decide.failure import AleatoryPlane, failure_levels
+from flowcal.decide.power import PowerEmulator, tabulate_performance
+from flowcal.decide.problems import compare_performance, polish_design, verified_performance
 from flowcal.errors import InputError
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
-from flowcal.infer.uncertainty import EpistemicBox
+from flowcal.infer.models import EpistemicBox
 from flowcal.simulate.windfarm import WindFarm
 
 WINDS = FamilyDistribution((Cluster(1.0, (Marginal("Weibull", (0.88, -1.26)), Marginal("Weibull", (0.59, -1.55)))),))

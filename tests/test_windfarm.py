@@ -123,15 +123,15 @@ def test_is_a_simulator():
 @pytest.mark.parametrize(
     ("x", "seed", "said"),
     [
-        ([[0.5] * 7], [1], r"x has shape \(1, 7\); needed is \(n, 8\)"),
+        ([[0.5] * 7], [1], r"x has shape \(1, 7\); expected \(n, 8\)"),
         ([0.5] * 8, [1], r"x has shape \(8,\)"),
-        ([[0.5] * 8], [1, 2], r"seed has shape \(2,\); needed is one seed a run, \(1,\)"),
-        ([[0.5] * 7 + [1.1]], [1], r"x of row 0, X_c3, is 1.1; needed are numbers in \[0, 1\]"),
+        ([[0.5] * 8], [1, 2], r"seed has shape \(2,\); expected one seed a run, \(1,\)"),
+        ([[0.5] * 7 + [1.1]], [1], r"x of row 0, X_c3, is 1.1; expected numbers in \[0, 1\]"),
         ([[0.5] * 8, [np.nan] * 8], [1, 1], r"x of row 1, X_a1, is nan"),
-        ([[0.5] * 8], [0], r"seed of row 0 is 0; needed are integers in \[1, 2147483647\]"),
+        ([[0.5] * 8], [0], r"seed of row 0 is 0; expected integers in \[1, 2147483647\]"),
         ([[0.5] * 8], [2**31], r"seed of row 0 is 2147483648"),
-        ([[0.5] * 8], [1.5], r"seed of row 0 is 1.5; needed are integers"),
-        ([["a"] * 8], [1], r"x holds <U1 values; needed are real numbers"),
+        ([[0.5] * 8], [1.5], r"seed of row 0 is 1.5; expected integers"),
+        ([["a"] * 8], [1], r"x holds <U1 values; expected real numbers"),
         ([[0.5j] * 8], [1], r"x holds complex128 values"),
     ],
 )

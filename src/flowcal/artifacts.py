@@ -28,10 +28,16 @@ import xarray as xr
 
 from flowcal import __version__
 from flowcal.errors import FlowcalError, FlowcalWarning, InputError
-from flowcal.json_text import read_json
-from flowcal.weights import Weights, WeightsError, read_weights, write_weights
+from flowcal.files import Weights, WeightsError, read_json, read_weights, write_weights
 
-__all__ = ["ArtifactError", "Shelf", "code_digest", "digest", "manifest_of", "recorded"]
+__all__ = [
+    "ArtifactError",
+    "Shelf",
+    "code_digest",
+    "digest",
+    "manifest_of",
+    "recorded",
+]
 
 PACKAGE = "flowcal"
 SUFFIXES = {"dataset": ".nc", "weights": ".safetensors", "json": ".json"}
@@ -85,10 +91,10 @@ class Shelf:
         """
         if not re.fullmatch(NAME, name) or name == "chapter":
             raise InputError(
-                f"name is {name!r}; needed are lower-case letters, digits and underscores, but not 'chapter'."
+                f"name is {name!r}; expected lower-case letters, digits and underscores, but not 'chapter'."
             )
         if "." in function.__qualname__ or function.__name__ == "<lambda>":
-            raise InputError(f"function is {function.__qualname__}; needed is one at the top of a module.")
+            raise InputError(f"function is {function.__qualname__}; expected one at the top of a module.")
         modules = {function.__module__, *_modules_of(settings)}
         recipe = {
             "function": f"{function.__module__}.{function.__qualname__}",
@@ -130,7 +136,7 @@ class Shelf:
         """
         source = f"{chapter}/{name}"
         if not re.fullmatch(SOURCE, source):
-            raise InputError(f"the artifact is {source!r}; needed are the names of a chapter and of what it has kept.")
+            raise InputError(f"the artifact is {source!r}; expected the names of a chapter and of what it has kept.")
         value = _read(self._root / source)
         self._check_fresh(source)
         self._made_from[source] = digest(value)
@@ -439,7 +445,7 @@ def _describe(value: Any) -> Any:
     if is_dataclass(value):
         return {field.name: _describe(getattr(value, field.name)) for field in fields(value)}
     raise InputError(
-        f"a setting is of type {type(value).__name__}; needed are numbers, text, arrays, datasets, weights, sequences, "
+        f"a setting is of type {type(value).__name__}; expected numbers, text, arrays, datasets, weights, sequences, "
         "mappings or dataclasses of these, or an object with a property identity."
     )
 
@@ -448,7 +454,7 @@ def _plain(value: Any) -> Any:
     """NumPy's numbers and arrays as JSON has them."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise InputError(f"a {type(value).__name__} cannot be kept as JSON; needed are numbers, text, lists and mappings.")
+    raise InputError(f"a {type(value).__name__} cannot be kept as JSON; expected numbers, text, lists and mappings.")
 
 
 def _modules_of(value: Any) -> set[str]:

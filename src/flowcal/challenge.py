@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from flowcal.problem import Problem
+
 __all__ = [
     "ALEATORY",
     "BASELINE",
-    "BOUNDS",
     "CONTROL",
     "EPISTEMIC",
     "INPUTS",
@@ -27,11 +28,11 @@ __all__ = [
     "OUTPUTS",
     "OUTPUT_UNITS",
     "POWERS",
+    "PROBLEM",
     "PUBLISHED",
     "PUBLISHED_SWEEP_ENDS",
     "PUBLISHED_TURNING_POINTS",
     "RATED_POWER",
-    "SEED_MAX",
     "SWEEP_BASE",
     "SWEEP_SEED",
     "TABLE_1",
@@ -53,12 +54,6 @@ CONTROL = ("X_c1", "X_c2", "X_c3")
 INPUTS = ALEATORY + EPISTEMIC + CONTROL
 """The eight inputs in the order every simulator takes them, each standardised to [0, 1]."""
 
-BOUNDS = (0.0, 1.0)
-"""Smallest and largest value of every input."""
-
-SEED_MAX = 2**31 - 1
-"""The ninth number of a run is its random seed, an integer in [1, SEED_MAX]."""
-
 POWERS = ("y1", "y2", "y3")
 """Outputs that a design shall make large [MW]."""
 
@@ -79,6 +74,20 @@ RATED_POWER = 3.35
 
 THRESHOLDS: Mapping[str, float] = MappingProxyType({"y4": 2750.0, "y5": 2000.0, "y6": 1000.0})
 """The constants c_i of the limit states: a run fails where max over t of y_i exceeds its threshold [2]_."""
+
+PROBLEM = Problem(
+    ALEATORY,
+    EPISTEMIC,
+    CONTROL,
+    OUTPUTS,
+    tuple(OUTPUT_UNITS.values()),
+    TIME_STEPS,
+    maximised=POWERS,
+    limited=LOADS,
+    thresholds=tuple(THRESHOLDS.values()),
+    ceiling=RATED_POWER,
+)
+"""The challenge's black box as every method takes it."""
 
 BASELINE = (0.533, 0.666, 0.5)
 """The control point X_c at which prediction intervals are asked for [2]_."""

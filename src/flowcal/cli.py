@@ -12,7 +12,9 @@ from flowcal.errors import FlowcalError
 if TYPE_CHECKING:
     from flowcal.chapters import Settings
 
-__all__ = ["main"]
+__all__ = [
+    "main",
+]
 
 # What a verb needs is imported where it runs: `flowcal simulate` is started anew for every batch of runs.
 
@@ -130,8 +132,8 @@ def _book(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from flowcal.report.answer_picture import draw_answer
     from flowcal.report.book import publish
+    from flowcal.report.scorecard import draw_answer
     from flowcal.study import find_root
 
     publish(_settings(options).resolved())
@@ -140,7 +142,7 @@ def _publish(options: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     from flowcal.report.replication import write_replication
-    from flowcal.report.scoring import write_scores
+    from flowcal.report.truth import write_scores
     from flowcal.study import find_root
 
     published = find_root() / "book" / "published"
@@ -153,13 +155,13 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def _pair(options: argparse.Namespace) -> None:
-    from flowcal.report.pairs import store_outputs
+    from flowcal.report.book import store_outputs
 
     store_outputs()
 
 
 def _export(options: argparse.Namespace) -> None:
-    from flowcal.report.submission import export_submission
+    from flowcal.report.export import export_submission
     from flowcal.study import Study
 
     for path in export_submission(Study("export", **vars(_settings(options))), options.folder):
@@ -167,13 +169,13 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from flowcal.simulate.observations import fetch_organisers_file
+    from flowcal.simulate.observed import fetch_organisers_file
 
     print(fetch_organisers_file())
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from flowcal.simulate.exchange import read_runs, write_output
+    from flowcal.simulate.program import read_runs, write_output
     from flowcal.simulate.windfarm import WindFarm
 
     write_output(options.output, WindFarm().simulate(*read_runs(options.input)))

@@ -13,17 +13,24 @@ from typing import TYPE_CHECKING, Any
 from flowcal.artifacts import Shelf, digest
 from flowcal.errors import FlowcalError, FlowcalWarning, InputError
 from flowcal.simulate.campaign import Runner
-from flowcal.simulate.executable import Executable
-from flowcal.simulate.observations import Source
+from flowcal.simulate.observed import Source
+from flowcal.simulate.program import Executable
 from flowcal.simulate.simulator import Simulator
 from flowcal.simulate.windfarm import WindFarm
 
 if TYPE_CHECKING:
     from flowcal.decide.design import Effort
-    from flowcal.infer.shared import Rounds
-    from flowcal.infer.training import Trainer, Training
+    from flowcal.infer.train import Trainer, Training
+    from flowcal.infer.um2_epistemic import Rounds
 
-__all__ = ["PROFILES", "ClaimFailed", "Profile", "Study", "find_root", "split_command"]
+__all__ = [
+    "PROFILES",
+    "ClaimFailed",
+    "Profile",
+    "Study",
+    "find_root",
+    "split_command",
+]
 
 EMBEDDED = ("windfarm", "embedded")
 
@@ -124,15 +131,15 @@ class Profile:
     @property
     def estimator_training(self) -> "Training":
         """How the estimator of X_a is trained."""
-        from flowcal.infer.training import Training
+        from flowcal.infer.train import Training
 
         return Training(epochs=self.estimator_epochs, batch_size=512, learning_rate=2e-3)
 
     @property
     def rounds(self) -> "Rounds":
         """How X_e is inferred from all hours."""
-        from flowcal.infer.shared import Rounds
-        from flowcal.infer.training import Training
+        from flowcal.infer.train import Training
+        from flowcal.infer.um2_epistemic import Rounds
 
         training = Training(epochs=self.shared_epochs, batch_size=256, learning_rate=3e-3)
         return Rounds(self.shared_rounds, self.shared_data_sets, training)
@@ -140,14 +147,14 @@ class Profile:
     @property
     def emulator_training(self) -> "Training":
         """How the emulator of power is trained on control points from all over the cube."""
-        from flowcal.infer.training import Training
+        from flowcal.infer.train import Training
 
         return Training(epochs=self.emulator_epochs, batch_size=512, learning_rate=6e-3)
 
     @property
     def refinement_training(self) -> "Training":
         """How it is trained on about designs."""
-        from flowcal.infer.training import Training
+        from flowcal.infer.train import Training
 
         return Training(epochs=self.refinement_epochs, batch_size=512, learning_rate=2e-3)
 
@@ -263,7 +270,7 @@ class Study:
     simulator : str
         ``windfarm`` for the embedded black box, or ``executable:PATH`` for a program such as the organisers'.
     observations : str
-        ``embedded``, ``organisers``, or a folder (see `flowcal.simulate.observations.Source`).
+        ``embedded``, ``organisers``, or a folder (see `flowcal.simulate.observed.Source`).
     scheduler : str, optional
         Address of a Dask scheduler to run campaigns on.
     allowed_share : float
@@ -296,7 +303,7 @@ class Study:
         allowed_share: float = 0.0,
     ) -> None:
         if profile not in PROFILES:
-            raise InputError(f"profile is {profile!r}; needed is one of {', '.join(PROFILES)}.")
+            raise InputError(f"profile is {profile!r}; expected one of {', '.join(PROFILES)}.")
         self.profile = PROFILES[profile]
         self.source = Source(observations)
         self.simulator = make_simulator(simulator)
@@ -310,7 +317,7 @@ class Study:
     @cached_property
     def trainer(self) -> "Trainer":
         """On a graphics processor where there is one, with checkpoints among the artifacts."""
-        from flowcal.infer.training import Trainer  # brings PyTorch, seconds to import, needed where networks are
+        from flowcal.infer.train import Trainer  # brings PyTorch, seconds to import, needed where networks are
 
         return Trainer(folder=self.folder / "checkpoints")
 
@@ -422,7 +429,7 @@ def make_simulator(name: str) -> Simulator:
         return WindFarm()
     if kind == "executable" and path:
         return Executable(split_command(path))
-    raise InputError(f"simulator is {name!r}; needed is 'windfarm' or 'executable:PATH'.")
+    raise InputError(f"simulator is {name!r}; expected 'windfarm' or 'executable:PATH'.")
 
 
 def split_command(command: str) -> list[str]:
@@ -469,7 +476,7 @@ def find_root() -> Path:
     for folder in (here, *here.parents):
         if (folder / "_toc.yml").is_file():
             return folder
-    raise InputError(f"no _toc.yml in {here} or above it; needed is a folder of the project.")
+    raise InputError(f"no _toc.yml in {here} or above it; expected a folder of the project.")
 
 
 def _make_runner(simulator: Simulator, scheduler: str | None, folder: Path, allowed_share: float) -> Runner:

@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.executable import Executable
+from flowcal.simulate.program import Executable
 from flowcal.simulate.windfarm import WindFarm
 
 PROGRAM = """#!{python} -S

@@ -14,17 +14,17 @@ import pytest
 from scipy.optimize import differential_evolution, minimize
 from scipy.stats import qmc
 
-from flowcal.challenge import BOUNDS, CONTROL
-from flowcal.decide import severity
+from flowcal.challenge import CONTROL
+from flowcal.decide import failure as severity
 from flowcal.decide.design import LARGEST_LEVEL, SLACK, _basins, _Programme
-from flowcal.decide.performance import tabulate_performance
-from flowcal.decide.power_emulator import PowerEmulator, train_power_emulator
+from flowcal.decide.failure import failure_curves
+from flowcal.decide.paper import fly
+from flowcal.decide.power import PowerEmulator, tabulate_performance, train_power_emulator
 from flowcal.decide.problems import PROBLEMS, FailureLevels, required_level
-from flowcal.decide.reliability import failure_curves
-from flowcal.decide.swarm import fly
-from flowcal.infer.training import Training
-from flowcal.infer.uncertainty import EpistemicBox, UncertaintyModel
-from flowcal.report.scoring import true_uncertainty_model
+from flowcal.infer.models import EpistemicBox, UncertaintyModel
+from flowcal.infer.train import Training
+from flowcal.problem import BOUNDS
+from flowcal.report.truth import true_uncertainty_model
 from flowcal.simulate.windfarm import WindFarm
 from flowcal.study import PROFILES
 

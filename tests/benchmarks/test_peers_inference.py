@@ -21,10 +21,10 @@ from test_training import training_data
 from torch import nn
 from torch.distributions import Normal
 
-from flowcal.infer.flows import EDGE
-from flowcal.infer.posterior import HourPosterior
-from flowcal.infer.training import WARM_UP, seeded, train
-from flowcal.infer.updating import ALEATORY_FLOW, TRAINING
+from flowcal.infer.flow import EDGE
+from flowcal.infer.posteriors import HourPosterior
+from flowcal.infer.train import WARM_UP, seeded, train
+from flowcal.infer.um1 import ALEATORY_FLOW, TRAINING
 
 ROWS, EPOCHS, SEEDS, JUDGED = 3000, 6, (1, 2, 3), 4000
 MORE_ROWS, MORE_EPOCHS = 12_000, 8

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from flowcal.challenge import LOADS, OUTPUTS, SEED_MAX, THRESHOLDS
-from flowcal.decide.aleatory_plane import AleatoryPlane
-from flowcal.decide.reliability import crude_pof, sampled_pof
-from flowcal.decide.severity import failure_levels, measure_severity
-from flowcal.report.scoring import true_exceedance, true_uncertainty_model
+from flowcal.challenge import LOADS, OUTPUTS, THRESHOLDS
+from flowcal.decide.failure import AleatoryPlane, crude_pof, failure_levels, measure_severity, sampled_pof
+from flowcal.problem import SEED_MAX
+from flowcal.report.truth import true_exceedance, true_uncertainty_model
 from flowcal.simulate.windfarm import WindFarm
 
 CALLS, BLOCK, STEPS = 20_000, 50, 1000
@@ -47,7 +46,7 @@ def test_probabilities_at_equal_calls(name, record):
 def reference(x_c, seeds=200_000, groups=2000, cells=2000):
     """The probability, and its standard error as a share of it.
 
-    An hour fails if X_a1 + X_a2 Z exceeds a level, with a Z that its seed decides (see `flowcal.decide.severity`): a
+    An hour fails if X_a1 + X_a2 Z exceeds a level, with a Z that its seed decides (see `flowcal.decide.failure`): a
     quadrature over X_a for each Z, of which those next to each other are taken together.
     """
     level = failure_levels(WindFarm(), [X_E], [x_c]).min()

@@ -9,11 +9,11 @@ from test_simulator import quartiles
 from torch import nn
 from torch.distributions import Normal
 
-from flowcal.infer.flows import EDGE
-from flowcal.infer.posterior import HourPosterior
-from flowcal.infer.summary import SeriesScaling, _positions
-from flowcal.infer.training import Training, seeded, train
-from flowcal.infer.updating import ALEATORY_FLOW, aleatory_runs
+from flowcal.infer.flow import EDGE
+from flowcal.infer.networks import SeriesScaling, _positions
+from flowcal.infer.posteriors import HourPosterior
+from flowcal.infer.train import Training, seeded, train
+from flowcal.infer.um1 import ALEATORY_FLOW, aleatory_runs
 from flowcal.simulate.windfarm import WindFarm
 
 

@@ -22,12 +22,19 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import qmc
 
-from flowcal.challenge import BOUNDS, CONTROL
+from flowcal.challenge import CONTROL
 from flowcal.decide.worst_case import Search, WorstCase, find_worst_cases
 from flowcal.errors import FlowcalError, InputError
-from flowcal.infer.uncertainty import EpistemicSet
+from flowcal.infer.models import EpistemicSet
+from flowcal.problem import BOUNDS
 
-__all__ = ["Basin", "Design", "DesignError", "Effort", "find_design"]
+__all__ = [
+    "Basin",
+    "Design",
+    "DesignError",
+    "Effort",
+    "find_design",
+]
 
 Array = NDArray[np.float64]
 Quantity = Callable[[Array, Array], Array]
@@ -68,7 +75,7 @@ class Effort:
 
     def __post_init__(self) -> None:
         if not isinstance(self.starts, int) or self.starts < 1 or self.starts.bit_count() != 1:
-            raise InputError(f"starts is {self.starts!r}; needed is a power of two, such as 16.")
+            raise InputError(f"starts is {self.starts!r}; expected a power of two, such as 16.")
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def find_design(
 
     Examples
     --------
-    >>> from flowcal.infer.uncertainty import EpistemicBox
+    >>> from flowcal.infer.models import EpistemicBox
     >>> def performance(x_e, x_c):  # in place of a simulator's
     ...     return 8 - np.square(x_c - 0.4).sum(axis=1) - x_e[:, 0] * x_c[:, 0]
     >>> def levels(x_e, x_c):
@@ -163,7 +170,7 @@ def find_design(
     [0.2, 0.4, 0.4]
     """
     if reliability and required_level is not None:
-        raise InputError("a required level is given and reliability is the goal; needed is one of them.")
+        raise InputError("a required level is given and reliability is the goal; expected one of them.")
 
     def limits(x_e: Array, x_c: Array) -> Array:
         return np.minimum(levels(x_e, x_c), LARGEST_LEVEL)
@@ -191,7 +198,7 @@ def find_design(
         if required_level is not None and -ranges.value[1] < required_level - SLACK:
             raise DesignError(
                 f"after {ROUNDS} rounds the best design still falls to a level of {-ranges.value[1]:.4g} at the worst "
-                f"X_e, below the {required_level:.4g} required; needed is a larger epsilon or a smaller E."
+                f"X_e, below the {required_level:.4g} required; expected a larger epsilon or a smaller E."
             )
     at_bounds = [name for name, value in zip(CONTROL, best, strict=True) if min(value, 1 - value) < 1e-6]
     return Design(
@@ -269,7 +276,7 @@ def _basins(programme: _Programme, scenarios: Array, effort: Effort) -> list[Bas
         least = min(programme.shortfall(scenarios, x_c) for x_c in polished)
         raise DesignError(
             f"no design reaches the required failure level of {programme.required_level:.4g}: the best falls short of "
-            f"it by {least:.2g}. Needed is a larger epsilon, or more knowledge of X_e and f_a."
+            f"it by {least:.2g}. Expected a larger epsilon, or more knowledge of X_e and f_a."
         )
     found: list[Basin] = []
     for x_c in sorted(reached, key=lambda x_c: -programme.value(scenarios, x_c)):

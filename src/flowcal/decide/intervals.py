@@ -20,15 +20,21 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import quantile_test
 
-from flowcal.challenge import EPISTEMIC, OUTPUTS, SEED_MAX
+from flowcal.challenge import EPISTEMIC, OUTPUTS
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import InputError
-from flowcal.infer.prediction import predict_hours
-from flowcal.infer.uncertainty import AleatoryDistribution, EpistemicBox, UncertaintyModel
+from flowcal.infer.checks import predict_hours
+from flowcal.infer.models import AleatoryDistribution, EpistemicBox, UncertaintyModel
+from flowcal.problem import SEED_MAX
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator
 
-__all__ = ["SIDES", "flattened_intervals", "resampled_intervals", "trajectory_intervals"]
+__all__ = [
+    "SIDES",
+    "flattened_intervals",
+    "resampled_intervals",
+    "trajectory_intervals",
+]
 
 SIDES = ("lower", "upper")
 """The two bounds of an interval."""
@@ -71,7 +77,7 @@ def flattened_intervals(
     """
     levels = _levels(alphas)
     if hours < BLOCKS:
-        raise InputError(f"hours is {hours}; needed are at least {BLOCKS}, for the errors come from as many groups.")
+        raise InputError(f"hours is {hours}; expected at least {BLOCKS}, for the errors come from as many groups.")
     y = predict_hours(model, simulator, x_c, hours, random_seed, runner).y.values
     bound = np.quantile(y.reshape(-1, len(OUTPUTS)), levels, axis=0)
     groups = [np.quantile(part.reshape(-1, len(OUTPUTS)), levels, axis=0) for part in np.array_split(y, BLOCKS)]
@@ -120,7 +126,7 @@ def trajectory_intervals(
 
     Examples
     --------
-    >>> from flowcal.infer.uncertainty import PooledDraws
+    >>> from flowcal.infer.models import PooledDraws
     >>> from flowcal.simulate.windfarm import WindFarm
     >>> f_a = PooledDraws(0.5 * np.random.default_rng(1).random((100, 2)), hours=100)
     >>> model = UncertaintyModel(f_a, EpistemicBox([0.26, 0.5, 0.0], [0.41, 0.6, 0.5]))
@@ -132,7 +138,7 @@ def trajectory_intervals(
     """
     _levels(alphas)
     if min(search_hours, hours) < 1:
-        raise InputError(f"search_hours is {search_hours}, hours is {hours}; needed are whole numbers from 1 up.")
+        raise InputError(f"search_hours is {search_hours}, hours is {hours}; expected whole numbers from 1 up.")
     search_rng, fresh_rng = np.random.default_rng(random_seed).spawn(2)
     common_x_a, common_seeds = model.f_a.sample(search_hours, search_rng), _fresh_seeds(search_hours, search_rng)
 
@@ -197,7 +203,7 @@ def resampled_intervals(
         If there is no replicate, an alpha leaves (0.5, 1), or there is no hour.
     """
     if not replicates:
-        raise InputError("replicates is empty; needed is at least one f_a.")
+        raise InputError("replicates is empty; expected at least one f_a.")
     point = EpistemicBox(x_e, x_e)
     bounds = [
         trajectory_intervals(
@@ -238,7 +244,7 @@ def _levels(alphas: Sequence[float]) -> NDArray[np.float64]:
     """Quantile levels by side and alpha."""
     values = np.asarray(alphas, np.float64)
     if values.ndim != 1 or not ((values > 0.5) & (values < 1)).all():
-        raise InputError(f"alphas are {alphas!r}; needed are probabilities between 0.5 and 1.")
+        raise InputError(f"alphas are {alphas!r}; expected probabilities between 0.5 and 1.")
     return np.stack([1 - values, values])
 
 

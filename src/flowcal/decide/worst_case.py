@@ -16,9 +16,13 @@ from scipy.optimize import Bounds, minimize
 
 from flowcal.challenge import EPISTEMIC
 from flowcal.errors import InputError
-from flowcal.infer.uncertainty import EpistemicSet
+from flowcal.infer.models import EpistemicSet
 
-__all__ = ["Search", "WorstCase", "find_worst_cases"]
+__all__ = [
+    "Search",
+    "WorstCase",
+    "find_worst_cases",
+]
 
 FIRST_RADIUS, MOST_STEPS = 0.25, 200
 STEPS, REFINEMENTS = 33, 4  # in which the edge of E is looked for
@@ -52,9 +56,9 @@ class Search:
     def __post_init__(self) -> None:
         for name in ("screened", "starts"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}; needed is a whole number from 1 up.")
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected a whole number from 1 up.")
         if not 0 < self.tolerance <= FIRST_RADIUS:
-            raise InputError(f"tolerance is {self.tolerance}; needed is a share above 0, at most {FIRST_RADIUS}.")
+            raise InputError(f"tolerance is {self.tolerance}; expected a share above 0, at most {FIRST_RADIUS}.")
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rn
 
     Examples
     --------
-    >>> from flowcal.infer.uncertainty import EpistemicBox
+    >>> from flowcal.infer.models import EpistemicBox
     >>> box = EpistemicBox([0.26, 0.5, 0.0], [0.41, 0.6, 0.5])
     >>> worst = find_worst_cases(lambda x_e: np.array([x_e.sum()]), box, Search(), np.random.default_rng(1))
     >>> worst.x_e.round(2).tolist()

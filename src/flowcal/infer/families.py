@@ -17,8 +17,9 @@ import pyvinecopulib
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from flowcal.challenge import ALEATORY, BOUNDS
+from flowcal.challenge import ALEATORY
 from flowcal.errors import InputError
+from flowcal.problem import BOUNDS
 
 __all__ = ["COPULAS", "FAMILIES", "Cluster", "Family", "FamilyDistribution", "Marginal", "make_copula"]
 
@@ -111,7 +112,7 @@ def make_copula(name: str, tau: float) -> pyvinecopulib.Bicop:
     """
     if name not in COPULAS or not -1 < tau < 1:
         raise InputError(
-            f"the copula is {name!r} with tau {tau}; needed is one of {', '.join(COPULAS)}, tau in (-1, 1)."
+            f"the copula is {name!r} with tau {tau}; expected one of {', '.join(COPULAS)}, tau in (-1, 1)."
         )
     family = getattr(pyvinecopulib.families, "indep" if name == "independent" else name.lower())
     if name == "independent":
@@ -327,7 +328,7 @@ class FamilyDistribution:
         """
         x_a = np.asarray(x_a, np.float64)
         if x_a.ndim != 2 or x_a.shape[1] != len(ALEATORY):
-            raise InputError(f"x_a has shape {x_a.shape}; needed is (n, {len(ALEATORY)}).")
+            raise InputError(f"x_a has shape {x_a.shape}; expected (n, {len(ALEATORY)}).")
         inside = ((x_a >= LOW) & (x_a <= HIGH)).all(axis=1)
         density = np.zeros(len(x_a))
         density[inside] = sum(cluster.weight * cluster.pdf(x_a[inside]) for cluster in self.clusters)
@@ -395,7 +396,7 @@ class FamilyDistribution:
     def _checked(self) -> "FamilyDistribution":
         total = sum(cluster.weight for cluster in self.clusters)
         if not (abs(total - 1) < 1e-12 and all(cluster.weight >= 0 for cluster in self.clusters)):
-            raise InputError(f"the weights add up to {total}; needed are shares of 1.")
+            raise InputError(f"the weights add up to {total}; expected shares of 1.")
         return self
 
 

@@ -34,7 +34,7 @@ def find_chromium() -> str:
     """
     path = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if path is None:
-        raise PrintError(f"there is no Chromium to print with; needed is one of {', '.join(PROGRAMS)} on the path.")
+        raise PrintError(f"there is no Chromium to print with; expected one of {', '.join(PROGRAMS)} on the path.")
     return path
 
 

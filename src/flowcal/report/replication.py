@@ -10,12 +10,18 @@ from tqdm import tqdm
 
 from flowcal.artifacts import ArtifactError, code_digest, digest
 from flowcal.errors import FlowcalError, InputError
-from flowcal.json_text import read_json
-from flowcal.report.judging import TAIL, judge, judge_paper
-from flowcal.report.synthetic_designs import judge_designs
+from flowcal.files import read_json
+from flowcal.report.synthetic import TAIL, judge, judge_designs, judge_paper
 from flowcal.study import PROFILES, Study, find_root
 
-__all__ = ["ReplicationError", "read_replication", "replicate", "summarise", "take_up", "write_replication"]
+__all__ = [
+    "ReplicationError",
+    "read_replication",
+    "replicate",
+    "summarise",
+    "take_up",
+    "write_replication",
+]
 
 
 MOST_SYSTEMS = 1_000_000
@@ -229,7 +235,7 @@ def take_up(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         If a verdict has no number of a system.
     """
     if not all(_is_verdict(row) for row in rows):
-        raise InputError(f"a verdict has no number of a system; needed is a whole number from 0 to {MOST_SYSTEMS - 1}.")
+        raise InputError(f"a verdict has no number of a system; expected a whole number from 0 to {MOST_SYSTEMS - 1}.")
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
         _write(folder / f"{row['number']:03}.json", row)

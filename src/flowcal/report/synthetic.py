@@ -1,19 +1,59 @@
-"""Synthetic real systems: an X_e* and an f_a drawn at random, and the hours that they show."""
+"""Synthetic real systems: an X_e* and an f_a drawn at random, and the hours that they show.
 
+One synthetic system inferred anew, by our method or in the paper's two steps, and held against its truth.
+
+Designs from one synthetic system's inferred uncertainty model, held against its truth.
+"""
+
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
-from flowcal.challenge import EPISTEMIC, SEED_MAX, TABLE_1
+from flowcal.challenge import ALEATORY, EPISTEMIC, TABLE_1
+from flowcal.decide.design import DesignError, Effort, find_design
+from flowcal.decide.failure import failure_curves, measure_severity
+from flowcal.decide.power import PowerEmulator, tabulate_performance, train_power_emulator
+from flowcal.decide.problems import FailureLevels, compare_performance, refine_emulator, required_level
+from flowcal.files import Weights
+from flowcal.infer.checks import energy_distance
 from flowcal.infer.families import FAMILIES, FamilyDistribution
-from flowcal.infer.population import Form
+from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.infer.posteriors import HourPosterior
+from flowcal.infer.train import Trainer, Training
+from flowcal.infer.um1 import (
+    EPISTEMIC_FLOW,
+    TRAINING,
+    epistemic_runs,
+    infer_aleatory,
+    infer_epistemic,
+    infer_set,
+)
+from flowcal.infer.um2_aleatory import AleatoryEstimator, Form, fit_family, infer_population
+from flowcal.infer.um2_epistemic import EpistemicLevelSet, Rounds, infer_shared
+from flowcal.problem import SEED_MAX
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.simulator import Simulator
 
-__all__ = ["ENTROPY", "SHAPES", "Shape", "SyntheticSystem", "synthetic_system"]
+__all__ = [
+    "ENTROPY",
+    "EPSILON",
+    "SHAPES",
+    "Shape",
+    "SyntheticSystem",
+    "TAIL",
+    "judge",
+    "judge_designs",
+    "judge_paper",
+    "synthetic_system",
+]
 
 HOURS = 100  # for each control point, as the challenge grants
 ENTROPY = 7
@@ -161,3 +201,254 @@ def synthetic_system(simulator: Simulator, number: int) -> SyntheticSystem:
     runs = run_campaign(simulator, x, rng.integers(1, SEED_MAX, len(x), endpoint=True))
     observed = runs[["y"]].assign(x_c=(("sample", "control"), x_c))
     return SyntheticSystem(number, name, x_e, f_a, x_a, observed)
+
+
+COMPARED = 4000  # draws that an energy distance is taken between
+BLOCKS = 5  # energy distances are means over so many pairs of blocks
+TAIL = (1e-3, 1e-5)
+"""Probabilities of exceedance that are judged."""
+
+INTERVAL = (0.05, 0.95)
+
+
+def judge(
+    number: int, simulator: Simulator, weights: Weights, rounds: Rounds, draws: int, replicates: int
+) -> dict[str, Any]:
+    """Infer one system's X_e and f_a from its hours, and hold both against its truth.
+
+    Parameters
+    ----------
+    number : int
+        Of the system.
+    simulator : Simulator
+    weights : Weights
+        Of the `AleatoryEstimator`.
+    rounds : Rounds
+    draws, replicates : int
+        For `infer_population`.
+
+    Returns
+    -------
+    dict
+        JSON values, see the keys.
+    """
+    system = synthetic_system(simulator, number)
+    estimator = AleatoryEstimator.from_weights(weights, "cpu")
+    start = time.perf_counter()
+    found = infer_shared(simulator, system.observed, estimator, rounds, number, trainer=Trainer("cpu"))
+    e = EpistemicLevelSet.from_weights(found, "cpu")
+    middle = time.perf_counter()
+    values = e.posterior_sample(4, np.random.default_rng(number))
+    inferred = infer_population(estimator, system.observed, values, draws, replicates, number)
+    end = time.perf_counter()
+    f_a = FamilyDistribution.from_dict(inferred["distribution"])
+    others = [FamilyDistribution.from_dict(kept) for kept in inferred["replicates"]]
+    heap = estimator.sample(10, system.observed, values[0], np.random.default_rng(number)).reshape(-1, len(ALEATORY))
+    return {
+        "number": number,
+        "shape": system.shape,
+        "x_e": system.x_e.tolist(),
+        "contains": bool(e.contains(system.x_e[None])[0]),
+        "volume": e.volume,
+        "bounding_box_volume": float(np.prod(np.ptp(e.bounding_box, axis=0))),
+        "simulations": sum(row["simulations"] for row in found.header["found"]["rounds"]),
+        "surprise": found.header["found"]["rounds"][-1]["surprise"],
+        "seconds_e": round(middle - start, 1),
+        "seconds_f_a": round(end - middle, 1),
+        "chosen": inferred["candidates"][0]["name"],
+        **_judge_density(system, f_a),
+        "pooling": _judge_density(system, PooledDraws(heap, len(system.x_a))),
+        "tail": _judge_tail(system, f_a, others),
+    }
+
+
+def judge_paper(
+    number: int, simulator: Simulator, weights: Weights, runs: int, epochs: int, held_out: int
+) -> dict[str, Any]:
+    """Infer one system's X_e and f_a in the paper's two steps, and hold both against its truth.
+
+    Parameters
+    ----------
+    number : int
+        Of the system.
+    simulator : Simulator
+    weights : Weights
+        Of step 1's `HourPosterior`, which is the same for all systems.
+    runs, epochs : int
+        Simulations at each control point, and most passes over them, in step 2.
+    held_out : int
+        Simulations at each control point by which the three best are chosen.
+
+    Returns
+    -------
+    dict
+        JSON values, those of `judge` that the two steps have.
+    """
+    system = synthetic_system(simulator, number)
+    start = time.perf_counter()
+    drawn = infer_aleatory(HourPosterior.from_weights(weights, "cpu"), system.observed, 10, number)
+    f_a = PooledDraws.from_dataset(drawn)
+    updates = []
+    for point in TABLE_1:
+        simulate: dict[str, Any] = {"simulator": simulator, "x_a": f_a.density.draws, "x_c": point, "seeds": "fixed"}
+        posterior = HourPosterior(EPISTEMIC_FLOW, number).fit(
+            epistemic_runs(size=runs, random_seed=number, **simulate),
+            replace(TRAINING, epochs=epochs, random_seed=number),
+            Trainer("cpu"),
+        )
+        fresh = epistemic_runs(size=held_out, random_seed=number + 1000, **simulate)
+        worth = posterior.log_prob(fresh.x.sel(input=list(EPISTEMIC)).values, fresh).mean()
+        hours = system.observed.isel(sample=(system.observed.x_c == list(point)).all("control"))
+        updates.append((worth, infer_epistemic(posterior, hours, 100, number).x_e.values))
+    best = sorted(updates, key=lambda update: -update[0])[:3]
+    found = infer_set(np.concatenate([draws for _, draws in best]), level=0.9)
+    e = EpistemicBox(found["low"], found["high"])
+    return {
+        "number": number,
+        "shape": system.shape,
+        "contains": bool(e.contains(system.x_e[None])[0]),
+        "volume": e.volume,
+        "seconds": round(time.perf_counter() - start, 1),
+        **_judge_density(system, f_a),
+    }
+
+
+def _judge_density(system: SyntheticSystem, f_a: AleatoryDistribution) -> dict[str, Any]:
+    """Energy distance and mean log density of fresh draws from the true f_a, and what the best could have of them.
+
+    Direct draws are the hours' own X_a, drawn from with replacement: an f_a that puts equal weight on each.
+    """
+    rng = np.random.default_rng([ENTROPY, system.number, 1])
+    fresh = system.f_a.sample(BLOCKS * COMPARED, rng)
+    blocks = np.split(fresh, BLOCKS)
+    picks = np.random.default_rng([ENTROPY, system.number, 2])
+
+    def distance(sample: Callable[[], NDArray[np.float64]]) -> float:
+        return float(np.mean([energy_distance(sample(), block) for block in blocks]))
+
+    return {
+        "energy_distance": distance(lambda: f_a.sample(COMPARED, rng)),
+        "energy_distance_of_direct_draws": distance(lambda: picks.choice(system.x_a, COMPARED)),
+        "log_density": float(f_a.log_prob(fresh).mean()),
+        "log_density_of_truth": float(system.f_a.log_prob(fresh).mean()),
+    }
+
+
+def _judge_tail(
+    system: SyntheticSystem, f_a: FamilyDistribution, others: Sequence[FamilyDistribution]
+) -> list[dict[str, Any]]:
+    """How well the probabilities that X_a1 exceeds its true quantiles are known."""
+    limit = fit_family(SHAPES[system.shape].form, system.x_a)
+    rows = []
+    for probability in TAIL:
+        place = brentq(partial(_log_excess, system.f_a, probability), 0, 1 - 1e-9)
+        low, high = np.quantile([other.exceedance(0, place) for other in others], INTERVAL)
+        rows.append(
+            {
+                "probability": probability,
+                "log_error": _log_excess(f_a, probability, place),
+                "log_error_of_true_family": _log_excess(limit, probability, place),
+                "interval": [float(low), float(high)],
+                "covered": bool(low <= probability <= high),
+            }
+        )
+    return rows
+
+
+def _log_excess(f_a: FamilyDistribution, probability: float, place: float) -> float:
+    """Logarithm of how many times `probability` the probability is that X_a1 exceeds a place."""
+    return float(np.log(f_a.exceedance(0, place) + np.finfo(np.float64).tiny) - np.log(probability))
+
+
+EPSILON = 1e-4
+"""Largest probability of failure that the designs are allowed."""
+
+SEEDS = 3000  # whose share in the peaks is measured, once for the search and once for the verdict
+SYNTHETIC_DESIGNS_HOURS = 50_000  # with the same X_a and seeds, in which the designs' J are compared
+
+
+def judge_designs(
+    number: int,
+    simulator: Simulator,
+    weights: Weights,
+    rounds: Rounds,
+    draws: int,
+    replicates: int,
+    size: int,
+    training: Training,
+    effort: Effort,
+) -> dict[str, Any]:
+    """Solve the problem with a constraint from one system's hours, and see under its truth whether it is kept.
+
+    Parameters
+    ----------
+    number : int
+        Of the system.
+    simulator : Simulator
+    weights : Weights
+        Of the `AleatoryEstimator`.
+    rounds : Rounds
+    draws, replicates : int
+        For `infer_population`.
+    size : int
+        Simulations for the emulator of power, and as many to refine it.
+    training : Training
+    effort : Effort
+
+    Returns
+    -------
+    dict
+        JSON values. For designs at the 'credible' bound, at the 'plain' f_a without it, and from the 'truth': the
+        failure level required, and 'pof' and 'j' [MW] under the truth, the latter from the simulator in hours that the
+        three share; None where no design reaches the level.
+    """
+    system, rng = synthetic_system(simulator, number), np.random.default_rng([number, 15])
+    model, others = _inferred(
+        system, simulator, AleatoryEstimator.from_weights(weights, "cpu"), rounds, draws, replicates
+    )
+    severity = measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng)
+    everywhere = train_power_emulator(simulator, model, size, training, trainer=Trainer("cpu"))
+    refined = refine_emulator(simulator, model, everywhere, severity, effort, size, training, trainer=Trainer("cpu"))
+    emulator = PowerEmulator.from_weights(refined, "cpu")
+    inferred, true = tabulate_performance(emulator, [model.f_a, system.f_a], model.e)
+    curves = failure_curves([model.f_a, *others], severity)
+    (true_curve,) = failure_curves([system.f_a], measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng))
+    levels, x_e = FailureLevels(simulator), system.x_e[None]
+    cases = {
+        "credible": (inferred, model.e, required_level(curves, EPSILON)),
+        "plain": (inferred, model.e, curves[0].level_of(EPSILON)),
+        "truth": (true, EpistemicBox(system.x_e, system.x_e), true_curve.level_of(EPSILON)),
+    }
+    row: dict[str, Any] = {"number": number, "shape": system.shape, "contains": bool(model.e.contains(x_e)[0])}
+    for name, (performance, e, level) in cases.items():
+        row[name] = {"level": level, "x_c": None, "pof": None, "j": None}
+        with suppress(DesignError):
+            x_c = find_design(performance, levels, e, effort, level).x_c
+            row[name] |= {"x_c": list(x_c), "pof": float(true_curve(levels(x_e, [x_c]).min()))}
+    solved = [name for name in cases if row[name]["x_c"]]
+    if solved:
+        tried = [row[name]["x_c"] for name in solved]
+        compared = compare_performance(
+            system.f_a, simulator, system.x_e.tolist(), tried, SYNTHETIC_DESIGNS_HOURS, number
+        )
+        for name, j in zip(solved, compared.j.values.tolist(), strict=True):
+            row[name]["j"] = j
+    return row
+
+
+def _inferred(
+    system: SyntheticSystem,
+    simulator: Simulator,
+    estimator: AleatoryEstimator,
+    rounds: Rounds,
+    draws: int,
+    replicates: int,
+) -> tuple[UncertaintyModel, list[FamilyDistribution]]:
+    """UM2 of a system's hours, and the replicates of its f_a."""
+    number = system.number
+    found = infer_shared(simulator, system.observed, estimator, rounds, number, trainer=Trainer("cpu"))
+    e = EpistemicLevelSet.from_weights(found, "cpu")
+    values = e.posterior_sample(4, np.random.default_rng(number))
+    inferred = infer_population(estimator, system.observed, values, draws, replicates, number)
+    f_a, *others = map(FamilyDistribution.from_dict, (inferred["distribution"], *inferred["replicates"]))
+    return UncertaintyModel(f_a, e), others

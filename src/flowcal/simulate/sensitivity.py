@@ -14,12 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import sobol_indices
 from scipy.stats.qmc import Sobol
 
-from flowcal.challenge import INPUTS, LOADS, SEED_MAX, SWEEP_BASE, SWEEP_SEED
+from flowcal.challenge import INPUTS, LOADS, SWEEP_BASE, SWEEP_SEED
+from flowcal.problem import SEED_MAX
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.hours import peaks, total_power
-from flowcal.simulate.simulator import Simulator
+from flowcal.simulate.simulator import Simulator, objective, peaks
 
-__all__ = ["QUANTITIES", "seed_sweep", "sobol", "sweep_inputs"]
+__all__ = [
+    "QUANTITIES",
+    "seed_sweep",
+    "sobol",
+    "sweep_inputs",
+]
 
 LEVELS = np.round(np.arange(11) / 10, 1)
 SEEDS = np.arange(1, 11)
@@ -125,7 +130,7 @@ def _quantities_of(unit: NDArray[np.float64], simulator: Simulator, runner: Runn
     points = unit.reshape(-1, len(SOURCES))
     seed = 1 + np.floor(points[:, -1] * SEED_MAX).astype(np.int64)
     hours = run_campaign(simulator, points[:, :-1], seed, runner)
-    values = np.vstack([total_power(hours), peaks(hours).sel(output=list(LOADS)).T])
+    values = np.vstack([objective(hours), peaks(hours).sel(output=list(LOADS)).T])
     return values.reshape(len(QUANTITIES), *unit.shape[:2])
 
 

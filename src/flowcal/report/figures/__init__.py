@@ -5,29 +5,27 @@ from flowcal.report.figures.decide import (
     design_landscape,
     emulated_power,
     interval_bounds,
+    marked_values,
     noise_survival,
     surrogate_hour,
 )
 from flowcal.report.figures.infer import (
     calibration,
+    closing_in,
+    contrasts_by_point,
     distance_by_hours,
+    epistemic_pairs,
+    exceedance,
     hour_posteriors,
     joint_densities,
     learning_curves,
     marginal_densities,
     predictive_levels,
-    scores_by_point,
-    set_by_level,
-)
-from flowcal.report.figures.scorecard import marked_values
-from flowcal.report.figures.shared import (
-    closing_in,
-    contrasts_by_point,
-    epistemic_pairs,
-    exceedance,
     replicated_designs,
     replicated_tails,
     responses_by_lag,
+    scores_by_point,
+    set_by_level,
 )
 from flowcal.report.figures.simulate import (
     autocorrelation,

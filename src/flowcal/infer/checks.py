@@ -1,0 +1,276 @@
+"""Is a posterior what it says it is? Calibration ranks and expected coverage, with their noise.
+
+References
+----------
+.. [1] S. Talts, M. Betancourt, D. Simpson, A. Vehtari and A. Gelman, "Validating Bayesian Inference Algorithms with
+   Simulation-Based Calibration", 2018, arXiv:1804.06788.
+.. [2] T. Säilynoja, P.-C. Bürkner and A. Vehtari, "Graphical test for discrete uniformity and its applications in
+   goodness-of-fit evaluation and multiple sample comparison", Statistics and Computing 32, 2022,
+   doi:10.1007/s11222-022-10090-6.
+.. [3] J. Hermans et al., "A Trust Crisis In Simulation-Based Inference? Your Posterior Approximations Can Be
+   Unfaithful", TMLR 2022, arXiv:2110.06581.
+
+
+How far one sample's distribution is from another's.
+
+References
+----------
+.. [1] G. J. Székely and M. L. Rizzo, "Energy statistics: A class of statistics based on distances", Journal of
+   Statistical Planning and Inference 143, 2013, doi:10.1016/j.jspi.2013.03.018.
+
+
+What an uncertainty model says hours will look like, and whether observed hours do.
+
+References
+----------
+.. [1] A. Gelman, X.-L. Meng and H. Stern, "Posterior predictive assessment of model fitness via realized
+   discrepancies", Statistica Sinica 6, 1996.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist, pdist
+from scipy.stats import binom
+
+from flowcal.errors import InputError
+from flowcal.infer.models import UncertaintyModel
+from flowcal.problem import SEED_MAX
+from flowcal.simulate.campaign import Runner, run_campaign
+from flowcal.simulate.simulator import Simulator, peaks
+
+if TYPE_CHECKING:
+    from flowcal.infer.posteriors import HourPosterior
+
+
+__all__ = [
+    "calibrate",
+    "coverage",
+    "energy_distance",
+    "predict_hours",
+    "predictive_levels",
+    "rank_truth",
+    "uniform_band",
+]
+
+
+def calibrate(posterior: "HourPosterior", runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
+    """Where the true inputs of fresh simulations lie within their posteriors.
+
+    Parameters
+    ----------
+    posterior : HourPosterior
+    runs : Dataset
+        Simulated hours that were not trained on, with their true inputs x.
+    draws : int
+        Posterior draws for each hour.
+    random_seed : int
+
+    Returns
+    -------
+    Dataset
+        By sample: 'rank', the share of draws below the truth, for each parameter [1]_; 'credibility', the share of
+        draws with a higher density than the truth, that is the level of the smallest region that holds it [3]_;
+        'log_prob', the log density of the truth. If the posterior is right, the first two are uniform.
+    """
+    rng = np.random.default_rng(random_seed)
+    names = list(posterior.architecture.parameters)
+    theta = runs.x.sel(input=names)
+    return rank_truth(
+        theta, posterior.sample((draws,), runs, rng), lambda values: posterior.log_prob(values, runs), rng
+    )
+
+
+def rank_truth(
+    theta: xr.DataArray,
+    drawn: NDArray[np.float64],
+    log_prob: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    rng: np.random.Generator,
+) -> xr.Dataset:
+    """Where true values lie among draws from their posteriors.
+
+    Parameters
+    ----------
+    theta : DataArray
+        True values by sample and input.
+    drawn : ndarray, shape (draws, n, d)
+    log_prob : callable
+        Log density (..., n) of values (..., n, d) under each sample's posterior.
+    rng : Generator
+
+    Returns
+    -------
+    Dataset
+        As `calibrate` has it.
+    """
+    values = theta.transpose("sample", "input").values
+    density = log_prob(values)
+    below, denser = np.sum(drawn < values, axis=0), np.sum(log_prob(drawn) > density, axis=0)
+    return xr.Dataset(
+        {
+            "rank": (("sample", "parameter"), _spread(below, len(drawn), rng)),
+            "credibility": ("sample", _spread(denser, len(drawn), rng)),
+            "log_prob": ("sample", density),
+        },
+        coords={"parameter": theta.input.values.tolist()},
+    )
+
+
+def coverage(rank: ArrayLike, level: float) -> NDArray[np.float64]:
+    """Share of true values within their central credible interval.
+
+    Parameters
+    ----------
+    rank : array_like, shape (n, ...)
+        Ranks in [0, 1], a value a column.
+    level : float
+        Credibility of the interval.
+
+    Returns
+    -------
+    ndarray, shape (...)
+
+    Examples
+    --------
+    >>> coverage(np.linspace(0, 1, 1001), level=0.9).round(2)
+    np.float64(0.9)
+    """
+    share: NDArray[np.float64] = np.mean(np.abs(np.asarray(rank) - 0.5) <= level / 2, axis=0)
+    return share
+
+
+def uniform_band(
+    size: int, at: ArrayLike, rng: np.random.Generator, level: float = 0.95, trials: int = 1000
+) -> NDArray[np.float64]:
+    """Band that the distribution function of `size` uniform values stays in as a whole with probability `level` [2]_.
+
+    Parameters
+    ----------
+    size : int
+    at : array_like, shape (m,)
+        Where, in (0, 1).
+    rng : Generator
+        Draws the trials that the width is found by.
+    level : float
+    trials : int
+
+    Returns
+    -------
+    ndarray, shape (2, m)
+        Lowest and highest share of the values at or below each place.
+    """
+    at = np.asarray(at, np.float64)
+    counts = np.array([np.searchsorted(np.sort(rng.random(size)), at, side="right") for _ in range(trials)])
+    lower, upper = binom.cdf(counts, size, at), binom.sf(counts - 1, size, at)
+    widest = np.quantile(np.minimum(lower, upper).min(axis=1), 1 - level)  # the tail that so many trials never reach
+    band: NDArray[np.float64] = binom.ppf([[widest], [1 - widest]], size, at) / size
+    return band
+
+
+def _spread(counts: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Counts 0..draws as shares in (0, 1), each spread over its own step so that they can be uniform."""
+    return (counts + rng.random(counts.shape)) / (draws + 1)
+
+
+def energy_distance(first: ArrayLike, second: ArrayLike) -> float:
+    """Energy distance [1]_ between the distributions behind two samples; about 0 where they agree.
+
+    The squared distance ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``, with pairs of one draw with itself left out, so that it
+    is unbiased and may come out below 0.
+
+    Parameters
+    ----------
+    first : array_like, shape (n, d)
+    second : array_like, shape (m, d)
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> energy_distance([[0.0], [1.0]], [[2.0], [3.0]])
+    2.0
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    return float(2 * cdist(first, second).mean() - pdist(first).mean() - pdist(second).mean())
+
+
+DIGITS = 6  # decimals that are compared, for files round what they print
+
+
+def predict_hours(
+    model: UncertaintyModel,
+    simulator: Simulator,
+    x_c: Sequence[float],
+    hours: int,
+    random_seed: int,
+    runner: Runner | None = None,
+) -> xr.Dataset:
+    """Hours at a control point with X_a from f_a, X_e uniform in E and a seed of its own each.
+
+    Parameters
+    ----------
+    model : UncertaintyModel
+    simulator : Simulator
+    x_c : sequence of float, shape (3,)
+    hours : int
+    random_seed : int
+    runner : Runner, optional
+
+    Returns
+    -------
+    Dataset
+        x, seed and y by sample.
+
+    Raises
+    ------
+    InputError
+        If hours is below 1.
+
+    Examples
+    --------
+    >>> from flowcal.infer.models import EpistemicBox, PooledDraws
+    >>> from flowcal.simulate.windfarm import WindFarm
+    >>> f_a = PooledDraws(np.random.default_rng(1).random((100, 2)), hours=100)
+    >>> model = UncertaintyModel(f_a, EpistemicBox([0.26, 0.5, 0.0], [0.41, 0.6, 0.5]))
+    >>> hours = predict_hours(model, WindFarm(), [0.533, 0.666, 0.5], hours=10, random_seed=1)
+    >>> dict(hours.y.sizes)
+    {'sample': 10, 'time': 60, 'output': 6}
+    """
+    if hours < 1:
+        raise InputError(f"hours is {hours}; expected a whole number from 1 up.")
+    rng = np.random.default_rng(random_seed)
+    x = np.column_stack([model.f_a.sample(hours, rng), model.e.sample(hours, rng), np.tile(x_c, (hours, 1))])
+    return run_campaign(simulator, x, rng.integers(1, SEED_MAX, hours, endpoint=True), runner)
+
+
+def predictive_levels(observed: xr.Dataset, predicted: xr.Dataset, rng: np.random.Generator) -> xr.DataArray:
+    """Where the mean and the peak of every observed hour lie among the predicted ones [1]_.
+
+    Parameters
+    ----------
+    observed, predicted : Dataset
+        y by sample, of one control point.
+    rng : Generator
+        Splits ties.
+
+    Returns
+    -------
+    DataArray
+        By quantity ('mean', 'peak'), sample and output, the share of predicted hours below; ties, as at a power's upper
+        limit, are split at random, whatever stands beyond six decimals. Uniform where the prediction is right.
+    """
+    levels = []
+    for quantity in (lambda hours: hours.y.mean("time"), peaks):
+        seen, expected = (quantity(hours).round(DIGITS) for hours in (observed, predicted))
+        expected = np.sort(expected.values, axis=0)
+        below, upto = (
+            np.column_stack([np.searchsorted(expected[:, i], seen.values[:, i], side) for i in range(seen.shape[1])])
+            for side in ("left", "right")
+        )
+        levels.append(seen.copy(data=(below + rng.random(below.shape) * (upto - below)) / len(expected)))
+    return xr.concat(levels, xr.Variable("quantity", ["mean", "peak"])).rename("level")
