@@ -1,19 +1,14 @@
-"""JSON from files that may be damaged or not ours: of bounded size and depth, or an `InputError`.
-
-JSON values held against a schema, with errors that say what does not fit and where.
-
-Weights of networks as files: safetensors with a header in JSON, and nothing that could run.
-"""
+"""Files that may be damaged or a stranger's: JSON of bounded size and of a stated form, and weights of networks."""
 
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import jsonschema
 import numpy as np
+import pydantic
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -21,36 +16,68 @@ from safetensors import SafetensorError, safe_open
 from flowcal.errors import FlowcalError, InputError
 
 __all__ = [
+    "Record",
     "Weights",
     "WeightsError",
-    "check_schema",
+    "as_record",
     "parse_json",
     "read_json",
+    "read_record",
     "read_weights",
+    "write_json",
     "write_weights",
 ]
 
-MOST_BYTES = 100_000_000  # the largest file of ours has a hundredth of that
-DEEPEST = 100  # so that no later step runs out of stack
+MOST_BYTES = 100_000_000  # the largest JSON file of ours has a hundredth of that
+MOST_WEIGHTS = 2**30  # the study's largest network takes a hundredth of that
+DEEPEST = 100  # levels of JSON, so that no later step runs out of stack
+MOST_SHOWN = 200  # characters of what does not fit
+HEADER = "flowcal"
+
+
+class Record(pydantic.BaseModel):
+    """A JSON object of a stated form: no other keys, no values of another type, no NaN and no infinity."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def as_record(kind: type[R], value: object, what: str) -> R:
+    """A JSON value as a record, or an `InputError` that names the key that does not fit; `what` names the value.
+
+    Examples
+    --------
+    >>> class Share(Record):
+    ...     share: float
+    >>> as_record(Share, {"share": 0.5}, "the setting").share
+    0.5
+    >>> as_record(Share, {}, "the setting")
+    Traceback (most recent call last):
+    flowcal.errors.InputError: the setting cannot be used: share: Field required.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(value))  # as JSON, where a list may stand for a tuple
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{what} cannot be used: {_first(error)}.") from error
+
+
+def read_record(kind: type[R], path: Path) -> R:
+    """The record in a JSON file, or an `InputError`."""
+    return as_record(kind, read_json(path), path.name)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a record or JSON value, in full or not at all."""
+    plain = value.model_dump(mode="json") if isinstance(value, Record) else value
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(draft, path)
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value that a file holds.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    any
-        What `json` makes of it.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is larger than any of ours, or does not fit `parse_json`.
-    """
+    """The JSON value in a file, or an `InputError`."""
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
             raise InputError(f"{path.name} is no file.")
@@ -64,26 +91,12 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The JSON value that a text stands for.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    any
-        What `json` makes of it.
-
-    Raises
-    ------
-    InputError
-        If it is none, or is nested deeper than 100 levels.
+    """The JSON value that a text stands for, or an `InputError` if it is none or is nested deeper than 100 levels.
 
     Examples
     --------
-    >>> parse_json('{"level": 0.5}')
-    {'level': 0.5}
+    >>> parse_json('{"share": 0.5}')
+    {'share': 0.5}
     """
     try:
         value = json.loads(text)
@@ -101,46 +114,16 @@ def parse_json(text: str) -> Any:
 
 def _items(node: Any) -> list[Any]:
     """What an object or a list holds; nothing else holds anything."""
-    return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    return list(node.values()) if isinstance(node, Mapping) else node if isinstance(node, list) else []
 
 
-MOST_SHOWN = 200  # characters of what does not fit
-
-
-def check_schema(value: object, schema: Mapping[str, Any], what: str) -> None:
-    """Refuse a value that a schema does not allow, or that JSON cannot hold.
-
-    Parameters
-    ----------
-    value : any
-    schema : mapping
-        JSON schema.
-    what : str
-        What the value is, for the message.
-
-    Raises
-    ------
-    InputError
-        If it does not fit, or holds what JSON cannot: numbers that are not finite, arrays, or nesting without end.
-
-    Examples
-    --------
-    >>> check_schema({"level": 0.5}, {"required": ["level"]}, "the setting")
-    >>> check_schema({}, {"required": ["level"]}, "the setting")
-    Traceback (most recent call last):
-    flowcal.errors.InputError: the setting cannot be used: $: 'level' is a required property.
-    """
-    try:
-        json.dumps(value, allow_nan=False)
-        jsonschema.validate(value, schema)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{what} cannot be used: {error}.") from error
-    except jsonschema.ValidationError as error:
-        raise InputError(f"{what} cannot be used: {error.json_path}: {error.message[:MOST_SHOWN]}.") from error
-
-
-HEADER = "flowcal"
-WEIGHTS_MOST_BYTES = 2**30  # the study's largest network takes a hundredth of that
+def _first(error: Exception) -> str:
+    """The first thing that does not fit, with its place."""
+    if not isinstance(error, pydantic.ValidationError):
+        return str(error)[:MOST_SHOWN]
+    found = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, found["loc"])) or "the value"
+    return f"{place[:MOST_SHOWN]}: {found['msg'][:MOST_SHOWN]}"
 
 
 class WeightsError(FlowcalError):
@@ -164,19 +147,7 @@ class Weights:
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write the file, in full or not at all.
-
-    Parameters
-    ----------
-    path : Path
-    weights : Weights
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be written.
-    """
-    path = Path(path)
+    """Write a safetensors file with a header in JSON, in full or not at all."""
     draft = path.with_name(f"{path.name}.draft")
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in weights.tensors.items()}
     content = safetensors.numpy.save(tensors, metadata={HEADER: json.dumps(weights.header)})
@@ -188,24 +159,10 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read a file that `write_weights` has written.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    Weights
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing, is not safetensors, or has no header of ours.
-    """
+    """Read what `write_weights` has written, or a `WeightsError` if the file is missing or no such file."""
     try:
-        if (size := path.stat().st_size) > WEIGHTS_MOST_BYTES:
-            raise ValueError(f"it has {size} bytes, more than {WEIGHTS_MOST_BYTES}")
+        if (size := path.stat().st_size) > MOST_WEIGHTS:
+            raise ValueError(f"it has {size} bytes, more than {MOST_WEIGHTS}")
         with safe_open(path, "numpy") as file:
             header = (file.metadata() or {}).get(HEADER)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
@@ -215,7 +172,7 @@ def read_weights(path: Path) -> Weights:
         return Weights(_read_header(header), tensors)
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise WeightsError(
-            f"{path} cannot be read as weights: {error}. Expected a safetensors file that `save` has written."
+            f"{path} cannot be read as weights: {error}. Expected a safetensors file that the study has written."
         ) from error
 
 
