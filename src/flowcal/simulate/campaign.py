@@ -7,44 +7,54 @@ those that fail three times are listed in a quarantine file. Neither chunks nor 
 """
 
 import json
+import time
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
 from tqdm import tqdm
 
 from flowcal.errors import FlowcalWarning, InputError
-from flowcal.files import Record, read_record, write_json
-from flowcal.simulate.batch import HOPELESS, Failures, Outcome, Piece, run_batch, simulate_checked
 from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, label, problem_of
-from flowcal.simulate.store import CampaignError, Results, StoredResults, campaign_digest, only_user, rows_of
+from flowcal.simulate.store import (
+    CampaignError,
+    Quarantine,
+    Results,
+    SharedStore,
+    StoredResults,
+    campaign_digest,
+    only_user,
+    rows_of,
+)
 from flowcal.simulate.workers import LostWithWorker, Workers, workers_of
 
 __all__ = [
     "CampaignError",
     "CampaignIncomplete",
     "IncompleteWarning",
-    "Quarantine",
     "Runner",
     "WorkerKilled",
     "campaign_path",
     "run_campaign",
 ]
 
+TRIES = 3  # how often a run is tried alone before it is given up
+HOPELESS = 3  # so many runs, or batches, have failed for good and none has succeeded
 BATCH_SECONDS = 5.0
 BATCH_RUNS = 10_000
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Failures = dict[int, list[SimulationError]]
+"""By run, what each of its tries raised."""
 
 
 class CampaignIncomplete(CampaignError):
@@ -175,69 +185,115 @@ def _told_of_the_disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-class _FailedRun(Record):
-    row: int
-    x: tuple[float, ...]
-    seed: int
-    errors: Annotated[tuple[str, ...], Field(min_length=1)]
+@dataclass(frozen=True)
+class Piece:
+    """The runs of a chunk that are to be made: rows of the campaign, x and seed; `whole` if they are all of it."""
+
+    rows: Integers
+    x: Array
+    seed: Integers
+    whole: bool
 
 
-class _FailedRuns(Record):
-    runs: tuple[_FailedRun, ...]
+@dataclass
+class Outcome:
+    """What came of a batch: outputs by chunk, NaN where a run failed, and what failed by row of the campaign.
 
-
-class Quarantine:
-    """Runs that failed every time they were tried, by row of the campaign x and seed, listed in a JSON file if named.
-
-    Raises
-    ------
-    CampaignError
-        If the file exists and is no list of failed runs of this campaign.
+    Chunks that the worker has stored itself are not among the outputs.
     """
 
-    def __init__(self, path: Path | None, x: Array, seed: Integers) -> None:
-        self.path, self._x, self._seed = path, x, seed
-        self.errors: dict[int, tuple[str, ...]] = {}
-        self._raised: dict[int, SimulationError] = {}
-        if path is not None and path.exists():
-            self.errors = self._read(path)
+    y: dict[int, Array] = field(default_factory=dict)
+    failures: Failures = field(default_factory=dict)
+    runs: int = 0
+    seconds: float = 0.0
+    hopeless: bool = False  # given up because nothing succeeded
 
-    @property
-    def rows(self) -> Integers:
-        """Rows of the campaign, in order."""
-        return np.array(sorted(self.errors), dtype=np.int64)
 
-    @property
-    def failures(self) -> list[SimulationError]:
-        """What the last try of each run raised, in order of their rows."""
-        rows = self.rows.tolist()
-        return [self._raised.get(row) or SimulationError(self.errors[row][-1], [row]) for row in rows]
+def run_batch(
+    simulate: Callable[..., Array], series: tuple[int, int], batch: Mapping[int, Piece], store: SharedStore | None
+) -> Outcome:
+    """Simulate a batch, and store whole chunks here if this machine sees the store; stored chunks are not made again.
 
-    def settle(self, rows: Integers, failures: Failures) -> None:
-        """Note which of the rows that were tried have failed; the others are free."""
-        before = set(self.errors)
-        for row in rows.tolist():
-            self.errors.pop(row, None)
-            if row in failures:
-                self.errors[row] = tuple(f"{type(error).__name__}: {error.reason}" for error in failures[row])
-                self._raised[row] = type(failures[row][-1])(failures[row][-1].reason, [row])
-        if self.path is not None and (before & set(rows.tolist()) or before != set(self.errors)):
-            runs = [
-                _FailedRun(row=row, x=tuple(self._x[row].tolist()), seed=int(self._seed[row]), errors=self.errors[row])
-                for row in self.rows.tolist()
-            ]
-            write_json(self.path, _FailedRuns(runs=tuple(runs)))
+    `simulate` takes x (k, inputs) and seed (k,) to series (k, steps, outputs), or raises a `SimulationError`.
+    """
+    seen = store if store is not None and store.is_visible() else None
+    batch = {index: piece for index, piece in batch.items() if not (seen and piece.whole and seen.has(index))}
+    if not batch:
+        return Outcome()
+    start = time.perf_counter()
+    rows, x, seed = (
+        np.concatenate([getattr(piece, name) for piece in batch.values()]) for name in ("rows", "x", "seed")
+    )
+    try:
+        y, failures = simulate_apart(simulate, x, seed, series)
+    except SimulationError as error:
+        return Outcome(failures={row: [error] for row in rows.tolist()}, hopeless=True)
+    outcome = Outcome({}, {int(rows[place]): errors for place, errors in failures.items()}, len(rows))
+    outcome.seconds = time.perf_counter() - start
+    parts = np.split(y, np.cumsum([len(piece.rows) for piece in batch.values()])[:-1])
+    for (index, piece), part in zip(batch.items(), parts, strict=True):
+        if seen and piece.whole and outcome.failures.keys().isdisjoint(piece.rows.tolist()):
+            seen.put(index, part)
+        else:
+            outcome.y[index] = part
+    return outcome
 
-    def _read(self, path: Path) -> dict[int, tuple[str, ...]]:
+
+def simulate_apart(
+    simulate: Callable[..., Array], x: Array, seed: Integers, series: tuple[int, int]
+) -> tuple[Array, Failures]:
+    """Simulate runs together, and where that fails in ever smaller groups, so that only runs that fail alone are lost.
+
+    Returns y (n, steps, outputs), NaN where a run failed, and errors by the run's place in x. If the first runs that
+    were tried alone all fail, it raises the last error.
+    """
+    failures: Failures = {}
+    y, succeeded = np.full((len(x), *series), np.nan), False
+    todo = [np.arange(len(x))]
+    while todo:
+        rows = todo.pop()
         try:
-            runs = read_record(_FailedRuns, path).runs
-            if not all(0 <= run.row < len(self._seed) and run.seed == self._seed[run.row] for run in runs):
-                raise InputError("it lists runs of another campaign.")
-        except InputError as error:
-            raise CampaignError(
-                f"{path} is no list of failed runs: {error} Delete the campaign's store or name another folder."
-            ) from error
-        return {run.row: run.errors for run in runs}
+            y[rows] = simulate(x[rows], seed[rows])
+            succeeded = True
+        except SimulationError as error:
+            if len(rows) > 1:
+                todo += _parts(rows, error)
+                continue
+            tries = failures.setdefault(int(rows[0]), [])
+            tries.append(error)
+            if len(tries) < TRIES:
+                todo.append(rows)
+            elif not succeeded and HOPELESS <= len(failures) < len(x):
+                raise
+            continue
+        if len(rows) == 1:
+            failures.pop(int(rows[0]), None)
+    return y, failures
+
+
+def _parts(rows: Integers, error: SimulationError) -> list[Integers]:
+    """The runs that an error names and the others, which come first; halves where it names all."""
+    named = np.isin(np.arange(len(rows)), error.rows)
+    return [rows[named], rows[~named]] if 0 < named.sum() < len(rows) else np.array_split(rows, 2)[::-1]
+
+
+def simulate_checked(simulator: Simulator, x: Array, seed: Integers) -> Array:
+    """Series of some runs, or a `SimulationError` whatever the simulator raises or returns."""
+    expected, everyone = (len(x), *problem_of(simulator).series), np.arange(len(x))
+    try:
+        y = np.asarray(simulator.simulate(x, seed))
+    except SimulationError:
+        raise
+    except Exception as error:  # whatever a simulator of the user's may raise concerns these runs alone
+        raise SimulationError(f"{type(error).__name__}: {error}", everyone) from error
+    if y.shape != expected:
+        raise SimulationError(f"the simulator returned shape {y.shape}; expected {expected}", everyone)
+    if y.dtype.kind not in "iuf":
+        raise SimulationError(f"the simulator returned {y.dtype} values; expected real numbers", everyone)
+    bad = np.flatnonzero(~np.isfinite(y).all(axis=(1, 2)))
+    if bad.size:
+        raise SimulationError("the simulator returned NaN or infinity", bad)
+    return y
 
 
 @dataclass
@@ -259,38 +315,33 @@ class _Campaign:
         """Make the runs that are missing, and those in quarantine unless so many are allowed to fail."""
         spared = self.quarantine.rows if len(self.quarantine.rows) <= allowed else np.empty(0, np.int64)
         todo = {index: np.setdiff1d(rows, spared) for index, rows in self.results.missing().items()}
-        pieces = {index: self._piece(index, rows) for index, rows in todo.items() if len(rows)}
+        todo = {index: rows for index, rows in todo.items() if len(rows)}
         runs = len(self.results.x)
-        made = runs - sum(len(piece.rows) for piece in pieces.values())
-        progress = tqdm(total=runs, initial=made, desc="simulating", unit="run", delay=2)
-        if pieces:
+        progress = tqdm(total=runs, initial=runs - sum(map(len, todo.values())), desc="simulating", unit="run", delay=2)
+        if todo:
             with progress, workers_of(runner.workers, runner.scheduler) as workers:
-                self._make(workers, pieces, progress)
+                self._make(workers, todo, progress)
         failures = self.quarantine.failures
         if self._is_hopeless or len(failures) > allowed:
             raise CampaignIncomplete(failures, runs, self.quarantine.path)
 
-    def _piece(self, index: int, rows: Integers) -> Piece:
-        whole = len(rows) == len(self.results.seed[rows_of(index, self.results.chunk)])
-        return Piece(rows, self.results.x[rows], self.results.seed[rows], whole)
-
-    def _make(self, workers: Workers, pieces: dict[int, Piece], progress: tqdm) -> None:
-        """Make all pieces, few enough at a time to fit in memory.
+    def _make(self, workers: Workers, todo: dict[int, Integers], progress: tqdm) -> None:
+        """Make the rows of all chunks, few enough at a time to fit in memory.
 
         Chunks that are lost with their worker are submitted again. Those that are lost twice may have killed it, and
         are tried while nothing else runs, so that the blame is certain.
         """
-        waiting, running = deque(pieces), dict[Any, dict[int, Piece]]()
+        waiting, running = deque(todo), dict[Any, dict[int, Piece]]()
         lost, suspects = set[int](), deque[int]()
         try:
             while (waiting or running or suspects) and not self._is_hopeless:
                 if suspects and not running:
-                    batch = {suspects[0]: pieces[suspects.popleft()]}
+                    batch = self._pieces([suspects.popleft()], todo)
                     self._settle(batch, self._make_apart(workers, batch), progress)
                     continue
                 width = workers.width()
                 while waiting and not suspects and len(running) < width:
-                    batch = {index: pieces[index] for index in self._next(waiting, width)}
+                    batch = self._pieces(self._next(waiting, width), todo)
                     running[self._submit(workers, batch)] = batch
                 for future in workers.wait(running):
                     batch = running.pop(future)
@@ -311,6 +362,13 @@ class _Campaign:
             affordable = BATCH_SECONDS * self._made / max(self._seconds, 1e-9)
             count = int(np.clip(min(affordable, BATCH_RUNS) // self.results.chunk, 1, -(-len(waiting) // width)))
         return [waiting.popleft() for _ in range(count)]
+
+    def _pieces(self, chunks: list[int], todo: dict[int, Integers]) -> dict[int, Piece]:
+        x, seed, chunk = self.results.x, self.results.seed, self.results.chunk
+        return {
+            index: Piece(rows, x[rows], seed[rows], len(rows) == len(seed[rows_of(index, chunk)]))
+            for index, rows in ((index, todo[index]) for index in chunks)
+        }
 
     def _submit(self, workers: Workers, batch: dict[int, Piece]) -> Any:
         simulate, series = partial(simulate_checked, self.simulator), problem_of(self.simulator).series

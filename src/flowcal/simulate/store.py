@@ -1,4 +1,7 @@
-"""Where a campaign's outputs are kept: in memory, or in a zarr store whose chunks appear in full or not at all."""
+"""Where a campaign's outputs are kept: in memory, or in a zarr store whose chunks appear in full or not at all.
+
+Beside the store, a quarantine file lists the runs that failed every time they were tried.
+"""
 
 import hashlib
 import json
@@ -7,25 +10,29 @@ import shutil
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import filelock
 import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from pydantic import Field
 from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.errors import BaseZarrError
 
-from flowcal.errors import FlowcalError
+from flowcal.errors import FlowcalError, InputError
+from flowcal.files import Record, read_record, write_json
+from flowcal.simulate.simulator import SimulationError
 
 __all__ = [
     "CampaignError",
+    "Quarantine",
     "Results",
     "SharedStore",
     "StoredResults",
@@ -189,6 +196,71 @@ class SharedStore:
     @cached_property
     def _y(self) -> "zarr.Array[Any]":
         return _open_outputs(self.path)
+
+
+class _FailedRun(Record):
+    row: int
+    x: tuple[float, ...]
+    seed: int
+    errors: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class _FailedRuns(Record):
+    runs: tuple[_FailedRun, ...]
+
+
+class Quarantine:
+    """Runs that failed every time they were tried, by row of the campaign x and seed, listed in a JSON file if named.
+
+    Raises
+    ------
+    CampaignError
+        If the file exists and is no list of failed runs of this campaign.
+    """
+
+    def __init__(self, path: Path | None, x: Array, seed: Integers) -> None:
+        self.path, self._x, self._seed = path, x, seed
+        self.errors: dict[int, tuple[str, ...]] = {}
+        self._raised: dict[int, SimulationError] = {}
+        if path is not None and path.exists():
+            self.errors = self._read(path)
+
+    @property
+    def rows(self) -> Integers:
+        """Rows of the campaign, in order."""
+        return np.array(sorted(self.errors), dtype=np.int64)
+
+    @property
+    def failures(self) -> list[SimulationError]:
+        """What the last try of each run raised, in order of their rows."""
+        rows = self.rows.tolist()
+        return [self._raised.get(row) or SimulationError(self.errors[row][-1], [row]) for row in rows]
+
+    def settle(self, rows: Integers, failures: Mapping[int, list[SimulationError]]) -> None:
+        """Note which of the rows that were tried have failed; the others are free."""
+        before = set(self.errors)
+        for row in rows.tolist():
+            self.errors.pop(row, None)
+            if row in failures:
+                self.errors[row] = tuple(f"{type(error).__name__}: {error.reason}" for error in failures[row])
+                self._raised[row] = type(failures[row][-1])(failures[row][-1].reason, [row])
+        if self.path is not None and (before & set(rows.tolist()) or before != set(self.errors)):
+            runs = [
+                _FailedRun(row=row, x=tuple(self._x[row].tolist()), seed=int(self._seed[row]), errors=self.errors[row])
+                for row in self.rows.tolist()
+            ]
+            write_json(self.path, _FailedRuns(runs=tuple(runs)))
+
+    def _read(self, path: Path) -> dict[int, tuple[str, ...]]:
+        try:
+            runs = read_record(_FailedRuns, path).runs
+            if not all(0 <= run.row < len(self._seed) and run.seed == self._seed[run.row] for run in runs):
+                raise InputError("it lists runs of another campaign.")
+        except InputError as error:
+            raise CampaignError(
+                f"{path} is no list of failed runs: {error} Delete the campaign's store or name another folder."
+            ) from error
+        return {run.row: run.errors for run in runs}
 
 
 @contextmanager
