@@ -163,7 +163,7 @@ def test_identity_of_a_folder_follows_its_files(folder):
     [
         ("file,X_c1,X_c2\n", "starts with .*expected the header file,X_c1,X_c2,X_c3 and a row per file"),
         ("file,X_c1,X_c2,X_c3\n", "expected the header"),
-        ("", "expected the header"),
+        ("", "control_points.csv is empty"),
         ("file,X_c1,X_c2,X_c3\n   \n", "control_points.csv starts with .*expected the header"),
         ("file,X_c1,X_c2,X_c3\n../first.csv,0.1,0.2,0.3\n", "row 2, .*the name of a file in the same folder"),
         ("file,X_c1,X_c2,X_c3\nfirst.csv,0.1,0.2\n", "control_points.csv, row 2, has 3 columns; expected 4"),
