@@ -78,7 +78,7 @@ def test_output_of_the_organisers_is_read(check_data):
         (lambda rows: [",".join(row.split(",")[1:]) for row in rows], TableError, "has 6 columns; expected 7", None),
         (lambda rows: [*rows[:9], rows[9] + ",1", *rows[10:]], TableError, "row 10, has 8 columns; expected 7", None),
         (lambda rows: [*rows[:9], "1,one,1,1,1,1,1", *rows[10:]], TableError, "row 10, column 2, is 'one'; exp", None),
-        (lambda rows: [*rows[:9], "", "1,1,1,1,1,1_0,1"], TableError, "row 11, column 6, is '1_0'; expected a n", None),
+        (lambda rows: [*rows[:9], "", "1,1,1,1,1,1_0,1", ""], TableError, "row 11, column 6, is '1_0'; exp", None),
         (lambda rows: [*rows[:60], *rows[120:], *rows[60:120]], TableError, "row 61, has the run number 3", [1, 2]),
         (
             lambda rows: [*rows[:60], *rows[:60], *rows[120:]],
