@@ -125,7 +125,7 @@ def client_killed(folder, times, rng):
     processes.set_forkserver_preload(["flowcal.simulate.campaign", "flowcal.simulate.windfarm"])
     for _ in range(times):
         before = len(asked(folder))
-        process = processes.Process(target=watched_campaign, args=(folder, 0.02))
+        process = processes.Process(target=watched_campaign, args=(folder, 0.2))
         process.start()
         while len(asked(folder)) == before:
             assert process.is_alive(), "the campaign ended before it could be killed"
@@ -233,7 +233,7 @@ with open(folder / "delivered", "a") as file:
     print(*seed.tolist(), file=file)
 """
 FAULTS_OF_A_PROGRAM = {
-    "hangs": "time.sleep(600)",
+    "hangs": "time.sleep(6000)",
     "exits non-zero": "sys.exit(random.randrange(1, 128))",
     "writes half a file": (
         "write_output(output, y); size = output.stat().st_size; os.truncate(output, random.randrange(size - 1))"
@@ -250,10 +250,11 @@ def program_fails(fault, folder, times, rng):
     for number in rng.choice(seed, times, replace=False):
         (folder / f"due-{number}").touch()
     model = folder / "model"
+    time_limit = 20 if fault == "hangs" else 600
     fault = FAULTS_OF_A_PROGRAM[fault]
     model.write_text(PROGRAM.format(python=sys.executable, path=sys.path, folder=str(folder), fault=fault))
     model.chmod(0o755)
-    hours = run_campaign(Executable(model, time_limit=8), x, seed, Runner(folder=folder, chunk=10))
+    hours = run_campaign(Executable(model, time_limit), x, seed, Runner(folder=folder, chunk=10))
     wrong = ~np.equal(hours.y.values, WindFarm().simulate(x, seed)).all(axis=(1, 2))
     delivered = (folder / "delivered").read_text().split()
     return {

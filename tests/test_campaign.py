@@ -19,10 +19,7 @@ import pytest
 import zarr
 from distributed import LocalCluster
 
-from flowcal.decide.failure import AleatoryPlane, sampled_pof
-from flowcal.decide.problems import compare_performance
 from flowcal.errors import FlowcalWarning, InputError
-from flowcal.infer.models import PooledDraws
 from flowcal.simulate.campaign import (
     CampaignError,
     CampaignIncomplete,
@@ -94,6 +91,10 @@ def test_result_does_not_depend_on_workers(tmp_path, design):
 
 
 def test_designs_are_verified_on_a_cluster_as_here():
+    from flowcal.decide.failure import AleatoryPlane, sampled_pof
+    from flowcal.decide.problems import compare_performance
+    from flowcal.infer.models import PooledDraws  # here, because every worker imports this module
+
     f_a = PooledDraws(np.random.default_rng(1).random((50, 2)), 50)
     at = {"simulator": WindFarm(), "x_e": [0.3, 0.6, 0.4], "random_seed": 1}
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -596,6 +597,7 @@ def test_refuses_runners_that_cannot_run(setting):
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://here"])
-def test_a_scheduler_that_does_not_answer_is_reported(design, address):
+def test_a_scheduler_that_does_not_answer_is_reported(design, address, monkeypatch):
+    monkeypatch.setattr("flowcal.simulate.workers.ANSWER", 1)
     with pytest.raises(CampaignError, match="no Dask scheduler answers at"):
         run_campaign(WindFarm(), *design, Runner(scheduler=address))

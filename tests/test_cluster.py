@@ -18,7 +18,7 @@ from conftest import ROOT
 from flowcal.simulate.windfarm import WindFarm
 
 PAGE = (ROOT / "book" / "clusters.md").read_text()
-PATIENCE = 120  # seconds, of which an idle machine needs a few
+PATIENCE = 600  # seconds, of which an idle machine needs a few
 
 
 def block(marker):
@@ -247,3 +247,46 @@ def test_workers_on_other_machines_give_the_same_bits(tmp_path, machines):
     ran_in = {int(path.name.removeprefix("network-")) for path in tmp_path.glob("network-*")}
     assert ran_in
     assert ran_in <= set(said["networks"].values())
+
+
+COUNTING = """
+import sys
+
+import numpy as np
+
+from flowcal.errors import FlowcalError
+from flowcal.simulate.campaign import Runner, run_campaign
+from flowcal.simulate.windfarm import WindFarm
+
+x, seed = np.random.default_rng(1).random((50, 8)), np.arange(1, 51)
+try:
+    there = run_campaign(WindFarm(), x, seed, Runner(scheduler=sys.argv[1], chunk=10))
+    print(there.identical(run_campaign(WindFarm(), x, seed)), float(there.y.sum()))
+except FlowcalError as error:
+    print(error)
+"""
+
+
+def test_workers_follow_an_edit_of_the_code_or_stop_the_campaign(tmp_path):
+    """On a shared disk a worker that runs already imports the edited package anew; another copy cannot be followed."""
+    for copy in ("ours", "other"):
+        shutil.copytree(ROOT / "src", tmp_path / copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "script.py").write_text(COUNTING)
+    ours, other = (environment(PYTHONPATH=str(tmp_path / copy)) for copy in ("ours", "other"))
+    here = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    there = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--nthreads", "1", "--no-nanny"]
+    with ExitStack() as stack:
+        scheduler = stack.enter_context(
+            started("scheduler", [*here, "--scheduler-file", "scheduler.json"], tmp_path, ours)
+        )
+        address = address_of(scheduler, tmp_path)
+        stack.enter_context(started("worker", [address, *there], tmp_path, ours))
+        before = run_script(tmp_path / "script.py", address, env=ours).stdout
+        simulator = tmp_path / "ours" / "flowcal" / "simulate" / "windfarm.py"
+        simulator.write_text(simulator.read_text().replace("DIAMETER = 126.0", "DIAMETER = 120.0  # edited"))
+        after = run_script(tmp_path / "script.py", address, env=ours).stdout
+        refused = run_script(tmp_path / "script.py", address, env=other).stdout
+    assert before.startswith("True ")
+    assert after.startswith("True ")
+    assert before != after
+    assert "has another version of flowcal than the process of the campaign; restart the older one" in refused

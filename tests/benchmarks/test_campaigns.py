@@ -11,6 +11,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
+from flowcal.code import running_digest
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.program import Executable
 from flowcal.simulate.windfarm import WindFarm
@@ -47,6 +48,7 @@ def seconds(simulator, workers, runs, chunk):
         with Client(cluster) as client:
             client.wait_for_workers(workers)
             client.run(importlib.import_module, "flowcal.simulate.campaign")
+            client.run(running_digest)
         start = time.perf_counter()
         hours = run_campaign(simulator, x, seed, Runner(scheduler=cluster.scheduler_address, chunk=chunk))
         elapsed = time.perf_counter() - start
