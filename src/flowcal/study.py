@@ -194,12 +194,25 @@ def split_command(command: str) -> list[str]:
 
 
 def find_root() -> Path:
-    """The project's folder: the nearest one upwards from the working folder with a `_toc.yml` that lists chapters."""
+    """The project's folder: the nearest one upwards from the working folder whose `_toc.yml` lists chapters of ours."""
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "_toc.yml").is_file():
+        if any(_is_ours(folder / f"{file}.py") for file in _chapter_files(folder)):
             return folder
-    raise InputError(f"no _toc.yml in {here} or above it; expected a folder of the project.")
+    raise InputError(
+        f"no _toc.yml in {here} or above it lists notebooks of this study; expected a folder of the project."
+    )
+
+
+def _is_ours(file: Path) -> bool:
+    return file.is_file() and "flowcal" in file.read_text(encoding="utf-8", errors="replace")
+
+
+def _chapter_files(root: Path) -> list[str]:
+    """Files of all chapters as a `_toc.yml` lists them, without ending."""
+    toc = root / "_toc.yml"
+    text = toc.read_text(encoding="utf-8", errors="replace") if toc.is_file() else ""
+    return re.findall(r"^\s*- file: (notebooks/\S+)$", text, re.MULTILINE)
 
 
 def chapter_names() -> list[str]:
@@ -209,8 +222,7 @@ def chapter_names() -> list[str]:
 
 def chapter_files() -> list[str]:
     """Files of all chapters as the book's `_toc.yml` lists them, without ending."""
-    text = (find_root() / "_toc.yml").read_text(encoding="utf-8")
-    return re.findall(r"^\s*- file: (notebooks/\S+)$", text, re.MULTILINE)
+    return _chapter_files(find_root())
 
 
 def chapter_lock(folder: Path, chapter: str) -> Path:
