@@ -20,6 +20,8 @@ from flowcal.files import Record, as_record, read_json
 from flowcal.report.tables import Text, markdown_table, plain_text
 
 __all__ = [
+    "Entry",
+    "Row",
     "TABLES",
     "Table",
     "benchmark_tables",
@@ -48,17 +50,14 @@ class Entry(Record):
         raise NotImplementedError
 
 
-class Target(Entry):
-    """One or more measurements that are compared with a target."""
+class Compared(Entry):
+    """What is compared with a target."""
 
     target: Value
-    values: Annotated[Value | Values, Field(validation_alias=AliasChoices("measured", "speedup", "speedups"))]
 
     def measured(self) -> tuple[str, float]:
         """What stands in the cell, and the number that is compared."""
-        if isinstance(self.values, tuple):
-            return _range(self.values), median(self.values)
-        return _rounded(self.values), self.values
+        raise NotImplementedError
 
     def rows(self, name: str, compared: str, bound: str) -> Rows:
         text, number = self.measured()
@@ -66,10 +65,24 @@ class Target(Entry):
         yield compared, text, f"{bound} {_rounded(self.target)}", "met" if met else "missed"
 
 
-class Ratio(Target):
-    """Quartiles that are compared with a target."""
+class Target(Compared):
+    """One or more measurements."""
 
-    values: Annotated[Quartiles, Field(alias="quartiles")]
+    values: Annotated[Value | Values, Field(validation_alias=AliasChoices("measured", "speedup", "speedups"))]
+
+    def measured(self) -> tuple[str, float]:
+        if isinstance(self.values, tuple):
+            return _range(self.values), median(self.values)
+        return _rounded(self.values), self.values
+
+
+class Ratio(Compared):
+    """Quartiles of ratios or of overheads."""
+
+    quartiles: Quartiles
+
+    def measured(self) -> tuple[str, float]:
+        return _quartiles(self.quartiles), self.quartiles[1]
 
 
 class Losses(Record):
@@ -96,24 +109,24 @@ class Peaks(Record):
     many: Annotated[Value, Field(alias="1000000")]
 
 
-class Memory(Target):
+class Memory(Compared):
     """Largest memory of a campaign."""
 
-    values: Annotated[Peaks, Field(alias="measured")]
+    peaks: Annotated[Peaks, Field(alias="measured")]
 
     def measured(self) -> tuple[str, float]:
-        few, many = self.values.few, self.values.many
-        return f"{_rounded(many)} ({_rounded(few)} with a tenth of the hours)", many
+        return f"{_rounded(self.peaks.many)} ({_rounded(self.peaks.few)} with a tenth of the hours)", self.peaks.many
 
 
-class Million(Target):
+class Million(Compared):
     """Largest memory of each process of a campaign [MiB], and its seconds."""
 
-    values: Annotated[Values, Field(alias="largest_MiB")]
+    largest_MiB: Values
     seconds: Value
 
     def measured(self) -> tuple[str, float]:
-        return f"{', '.join(map(_rounded, self.values))}; took {_rounded(self.seconds)} s", max(self.values)
+        each = ", ".join(map(_rounded, self.largest_MiB))
+        return f"{each}; took {_rounded(self.seconds)} s", max(self.largest_MiB)
 
 
 class Program(Entry):

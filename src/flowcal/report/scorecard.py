@@ -254,8 +254,8 @@ def _our_bounds(study: Study) -> Iterator[tuple[Any, ...]]:
 def _designs(study: Study) -> Iterator[tuple[Any, ...]]:
     """Every design by source and problem, with what its makers claim."""
     for team, entry in PUBLISHED.items():
-        for problem, published in entry.designs.items():
-            yield team, problem, published.x_c, published.j, published.pof
+        for name, published in entry.designs.items():
+            yield team, name, published.x_c, published.j, published.pof
     for how, source in REBUILT.items():
         for place, (name, problem) in enumerate(PROBLEMS.items()):
             if problem.epsilon == 1e-6:  # the paper has none
