@@ -51,7 +51,7 @@ DRAWS = 4000
 DESIGN = ("source", "problem", "x_c", "claimed_j", "claimed_pof")
 BOUND = ("source", "reading", "alpha", "output", "side", "bound", "error")
 
-Source = Annotated[str, Field(pattern=r"^[^|\n<>`{}\\]{1,80}$")]
+Source = Annotated[str, Field(pattern=r"^[^|<>`{}\\\p{C}\p{Zl}\p{Zp}]{1,80}$")]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -130,22 +130,10 @@ class Design(Record):
 
 
 class Scorecard(Record):
-    """Everything published, UM1, UM2 and the truth.
+    """Everything published, UM1, UM2 and the truth: sets E and distributions f_a by source, bounds, and designs.
 
-    Attributes
-    ----------
-    epistemic, aleatory : dict of str to record
-        Sets E and distributions f_a, by source.
-    bounds : tuple of Bound
-        Prediction intervals at the baseline.
-    designs : tuple of Design
-        Of all problems.
-    baseline : Verdict
-        On the baseline design.
-    best_j : float
-        The largest J that was found under the truth [MW].
-    coverage : dict of str to tuple
-        Share of true X_a1 and X_a2 within their 90 % intervals, by training and trial.
+    `best_j` is the largest J that was found under the truth [MW]; `coverage` holds the shares of true X_a1 and X_a2
+    within their 90 % intervals, by training and trial.
     """
 
     version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.+-]{1,40}$")]
@@ -275,9 +263,6 @@ def _designs(study: Study) -> Iterator[tuple[Any, ...]]:
                 yield model, name, design["x_c"], design["j"][0], pof
 
 
-TITLES = {"UM1": "the paper's way, rebuilt (UM1)", "UM2": "this book (UM2)"}
-
-
 def epistemic_table(card: Scorecard) -> str:
     """Table 2: E and the best guess of X_e by source, with their distances from the truth."""
     inputs = [f"$X_{{{name.removeprefix('X_')}}}$" for name in EPISTEMIC]
@@ -334,7 +319,7 @@ def designs_table(card: Scorecard) -> str:
                 *((point(row.x_c), number(row.claimed_j, ".3f")) if row.x_c else ("refused", "")),
                 _below(row, card.best_j),
                 number(row.claimed_pof, ".1e"),
-                _pof(row.judged, ".1e") if row.judged else "",
+                _pof(row.judged),
             )
             for row in sorted(card.designs, key=lambda row: order.index(row.problem))
         ],
@@ -346,7 +331,8 @@ def summary_table(card: Scorecard) -> str:
     teams = [source for source in card.epistemic if source.endswith("et al.")]
     sources = [*teams, *MODELS]
     sets = [card.epistemic[source] for source in sources]
-    bounds = {(row.source, row.reading): row for row in card.bounds if _is_summarised(row)}
+    shown = [row for row in card.bounds if (row.output, row.alpha, row.side) == (LOADS[0], 0.999, "upper")]
+    bounds = {(row.source, row.reading): row.bound for row in shown}
     designs = {(row.source, row.problem): row for row in card.designs}
     rows: list[tuple[str, list[str]]] = [
         ("volume of $E$", [_volume(row) for row in sets]),
@@ -355,7 +341,7 @@ def summary_table(card: Scorecard) -> str:
         *(
             (
                 f"$y_4$ stays below, {what} with probability 0.999",
-                [f"{bounds[source, reading].bound:,.0f}" if (source, reading) in bounds else "" for source in sources],
+                [f"{bounds[source, reading]:,.0f}" if (source, reading) in bounds else "" for source in sources],
             )
             for what, reading in zip(("minutes", "whole hours"), READINGS.values(), strict=True)
         ),
@@ -372,11 +358,8 @@ def summary_table(card: Scorecard) -> str:
             )
         ),
     ]
-    return markdown_table(["", *(TITLES.get(source, source) for source in sources)], [(n, *cells) for n, cells in rows])
-
-
-def _is_summarised(row: Bound) -> bool:
-    return (row.output, row.alpha, row.side) == (LOADS[0], 0.999, "upper")
+    header = ["", *teams, "the paper's way, rebuilt (UM1)", "this book (UM2)", "truth"]
+    return markdown_table(header, [(name, *cells) for name, cells in rows])
 
 
 def _span(low: float, high: float) -> str:
@@ -416,12 +399,12 @@ def _below(row: Design | None, best_j: float) -> str:
     return with_error(less, error, "z.3f") if error > 0 else "0"
 
 
-def _pof(verdict: Verdict, form: str, with_errors: bool = True) -> str:
-    return probability(verdict.pof, verdict.pof_error if with_errors else None, verdict.upper, form, ".0e")
+def _pof(verdict: Verdict | None) -> str:
+    return probability(verdict.pof, verdict.pof_error, verdict.upper, ".1e", ".0e") if verdict else ""
 
 
 def _verdict(row: Design | None) -> str:
     """True probability of failure, or that the problem was refused."""
     if row is None:
         return ""
-    return _pof(row.judged, ".0e", with_errors=False) if row.judged else "refused"
+    return probability(row.judged.pof, None, row.judged.upper, ".0e", ".0e") if row.judged else "refused"
