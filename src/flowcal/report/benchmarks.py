@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
@@ -278,7 +278,8 @@ class WholeStudy(Entry):
         yield compared, f"{ratios} ({_rounded(self.minutes)} minutes)", "", "this study wins"
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """How an entry becomes rows: its kind, and for targets what was compared and how it is bounded."""
 
     kind: type[Entry]
@@ -306,9 +307,9 @@ class Table:
         """The rows of all entries that were measured, and a sentence on those that were not."""
         found = {pattern: [name for name in results if _matches(name, pattern)] for pattern in self.rows}
         rows: list[Sequence[str]] = []
-        for pattern, (kind, compared, bound) in self.rows.items():
+        for pattern, row in self.rows.items():
             for name in found[pattern]:
-                rows += _read(kind, name, results[name]).rows(name, compared, bound)
+                rows += _read(row.kind, name, results[name]).rows(name, row.compared, row.bound)
         parts = [markdown_table(self.header, rows)] if rows else []
         if missing := ", ".join(f"`{_kind(pattern)}`" for pattern, names in found.items() if not names):
             parts.append(f"Left out, for it has not been measured yet: {missing}. `{self.command}` measures it.")
