@@ -50,7 +50,12 @@ from flowcal.infer.train import Training
 from flowcal.problem import SEED_MAX
 from flowcal.report import figures
 from flowcal.report.inferred import inferred_models
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import (
+    listed,
+    markdown_table,
+    probability,
+    with_error,
+)
 from flowcal.simulate.campaign import run_campaign
 from flowcal.study import Study
 from IPython.display import Markdown
@@ -314,9 +319,8 @@ study.claim(
 def seen(result):
     """A sampled probability of system failure with its error, or the bound where nothing was seen."""
     row = result.sel(failure="system")
-    if row.pof == 0:
-        return f"below {row.upper.item():.1e}"
-    return f"{row.pof.item():.2e} ± {2 * row.standard_error.item():.0e}"
+    numbers = (row.pof, row.standard_error, row.upper)
+    return probability(*(number.item() for number in numbers))
 
 
 Markdown(
@@ -336,7 +340,7 @@ Markdown(
                 seen(sampled[name]),
                 seen(crude[name]),
                 f"{performance([x_e], [x_c])[0]:.3f}",
-                "{:.3f} ± {:.3f}".format(*np.array(power[name]) * [1, 2]),
+                with_error(*power[name], ".3f"),
             )
             for name, x_c in designs.items()
         ],
@@ -352,7 +356,7 @@ glue("mean_ceiling", f"{quality.ceiling.mean().item():.3f}", display=False)
 glue("peak_ratio", f"{1 - ratio:.0%}", display=False)
 glue("explained", f"{explained:.5f}", display=False)
 glue("pvalue", f"{pvalue:.2f}", display=False)
-glue("ratios", ", ".join(f"{value:.2f}" for value in ratios), display=False)
+glue("ratios", listed(ratios, ".2f"), display=False)
 glue("seconds", f"{sum(emulator.history.seconds):.0f}", display=False)
 
 # %% [markdown]

@@ -45,7 +45,13 @@ from flowcal.report.inferred import (
     inferred_models,
     inferred_replicates,
 )
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import (
+    interval,
+    markdown_table,
+    point,
+    probability,
+    with_error,
+)
 from flowcal.report.truth import REBUILT, judge_by_truth, true_uncertainty_model
 from flowcal.study import Study
 from IPython.display import Markdown
@@ -234,16 +240,11 @@ figures.present(
 # %% tags=["hide-input", "nbval-ignore-output"]
 
 
-def point(x_c):
-    """A control point as text."""
-    return "[" + ", ".join(f"{value:.3f}" for value in x_c) + "]"
-
-
 def seen_j(design):
     """J as simulated, with the range over f_a, as text."""
     low, high = design["j_over_f_a"]
-    return "{:.3f} ± {:.3f}".format(*np.array(design["j"]) * [1, 2]) + (
-        f" [{low:.3f}, {high:.3f}]" if high > low else ""
+    return with_error(*design["j"], ".3f") + (
+        f" {interval(low, high, '.3f')}" if high > low else ""
     )
 
 
@@ -254,11 +255,9 @@ def seen_pof(design, resolution):
     )
     if resolution > 0:
         return f"below {design['pof_over_e'][1]:.0e}"
-    if pof == 0:
-        return f"below {upper:.1e}"
     low, high = design["pof_over_f_a"]
-    return f"{pof:.1e} ± {2 * error:.0e}" + (
-        f" [{low:.1e}, {high:.1e}]" if high > low else ""
+    return probability(pof, error, upper, ".1e") + (
+        f" {interval(low, high, '.1e')}" if high > low and pof > 0 else ""
     )
 
 
@@ -404,15 +403,6 @@ best_j = best["j"][0]
 j_of = {name: best_j + row["difference"] for name, row in judged.items()}
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-
-
-def judged_pof(row):
-    """The probability of failure with two standard errors, or its bound, as text."""
-    if row["pof"] == 0:
-        return f"below {row['pof_upper']:.1e}"
-    return f"{row['pof']:.2e} ± {2 * row['pof_error']:.0e}"
-
-
 Markdown(
     markdown_table(
         [
@@ -428,7 +418,7 @@ Markdown(
                 point(tried[name]),
                 f"{j_of[name]:.3f}",
                 f"{100 * (1 - j_of[name] / best_j):z.3f} ± {200 * row['difference_error'] / best_j:.3f}",
-                judged_pof(row),
+                probability(row["pof"], row["pof_error"], row["pof_upper"]),
             )
             for name, row in judged.items()
         ],
@@ -479,6 +469,16 @@ study.claim(
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
+
+
+def less_the_first(place):
+    """How far a design's J is from the first optimum's, as text."""
+    row = found.isel(design=place)
+    return with_error(
+        row.difference.item(), row.standard_error.item(), "+.4f", ".4f"
+    )
+
+
 Markdown(
     markdown_table(
         [
@@ -492,9 +492,9 @@ Markdown(
             (
                 point(x_c),
                 f"{found.j[place].item():.4f}",
-                f"{found.difference[place].item():+.4f} ± {2 * found.standard_error[place].item():.4f}",
+                less_the_first(place),
                 point(climbed[place]),
-                f"{found.difference[place + len(optima)].item():+.4f} ± {2 * found.standard_error[place + len(optima)].item():.4f}",
+                less_the_first(place + len(optima)),
             )
             for place, x_c in enumerate(optima)
         ],

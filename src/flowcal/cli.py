@@ -131,22 +131,19 @@ def _book(options: argparse.Namespace) -> None:
 
 def _publish(options: argparse.Namespace) -> None:
     from flowcal.report.book import publish
-    from flowcal.report.scorecard import draw_answer
-    from flowcal.study import find_root
 
     publish(_settings(options).resolved())
-    draw_answer(find_root() / "book" / "images" / "answer.svg")
 
 
 def _score(options: argparse.Namespace) -> None:
+    from flowcal.challenge import PUBLISHED
     from flowcal.report.replication import write_replication
-    from flowcal.report.truth import write_scores
-    from flowcal.study import find_root
+    from flowcal.report.truth import score_box
 
-    published = find_root() / "book" / "published"
-    for team, score in write_scores(published / "scores.json").items():
+    for team, entry in PUBLISHED.items():
+        score = score_box(entry)
         verdict = "holds" if score["contains"] else "misses"
-        print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; outside by {score['missed_by']}")
+        print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; off by {score['least_distance']:.3f}")
     if options.systems:
         summary = write_replication(options.systems, options.paper_systems, options.design_systems, options.scheduler)
         print(json.dumps(summary, indent=1))
