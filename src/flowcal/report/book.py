@@ -13,15 +13,14 @@ import plotly
 from flowcal.chapters import (
     IGNORED_OUTPUT,
     Chapter,
-    Provenance,
     Settings,
     executed_notebook,
     find_chapters,
-    read_provenance,
     read_source,
 )
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record
+from flowcal.provenance import Provenance, read_provenance
 from flowcal.report.benchmarks import benchmark_tables
 from flowcal.report.figures.answer import draw_answer
 from flowcal.report.printing import find_chromium, print_page
