@@ -45,7 +45,7 @@ from flowcal.report import export as submission
 from flowcal.report.book import closing_block
 from flowcal.report.scorecard import Scorecard
 from flowcal.simulate.observed import Source, read_folder
-from flowcal.simulate.program import OBSERVED_HEADER, read_observed_hours, read_output, read_runs
+from flowcal.simulate.program import read_observed_hours, read_output, read_runs
 
 try:
     import resource
@@ -238,7 +238,7 @@ def _rows(y: np.ndarray, first: int = 0) -> list[str]:
 
 def _observed() -> list[bytes]:
     rows = ["0.0,0.0,0.0,0.0,0.0,0.0,0", *_rows(_hours(2))]
-    return ["\n".join([OBSERVED_HEADER, *part, ""]).encode() for part in (rows, rows[1:61])]
+    return ["\n".join(["y1,y2,y3,y4,y5,y6,sample_no", *part, ""]).encode() for part in (rows, rows[1:61])]
 
 
 def _output() -> list[bytes]:
@@ -259,12 +259,13 @@ def _check_observed(y: np.ndarray) -> None:
     assert y.shape == (len(y), 60, 6)
     assert len(y) > 0
     assert (np.isfinite(y) & (y >= 0)).all()
-    assert (y[:, :, :3] <= 3.35 * (1 + 1e-9)).all()
+    assert (y[:, :, :3] <= 3.35 * (1 + 1e-6)).all()
 
 
 def _check_output(y: np.ndarray) -> None:
     assert y.shape == (3, 60, 6)
-    assert y.dtype == np.float64
+    assert not (y < 0).any()
+    assert not (y[:, :, :3][np.isfinite(y[:, :, :3])] > 3.35 * (1 + 1e-6)).any()
 
 
 def _check_runs(runs: tuple[np.ndarray, np.ndarray]) -> None:

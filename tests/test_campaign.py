@@ -4,20 +4,20 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
-from concurrent.futures import Future, wait
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
-import dask
 import numpy as np
 import psutil
 import pytest
 import zarr
-from distributed import KilledWorker, LocalCluster
+from distributed import LocalCluster
 
 from flowcal.decide.failure import AleatoryPlane, sampled_pof
 from flowcal.decide.problems import compare_performance
@@ -26,19 +26,16 @@ from flowcal.infer.models import PooledDraws
 from flowcal.simulate.campaign import (
     CampaignError,
     CampaignIncomplete,
-    Crew,
     IncompleteWarning,
     Runner,
-    WorkerKilled,
-    _processes,
     campaign_path,
-    run_batch,
     run_campaign,
 )
 from flowcal.simulate.program import Executable, ProgramFailed
 from flowcal.simulate.simulator import SimulationError
 from flowcal.simulate.store import StoredResults
 from flowcal.simulate.windfarm import WindFarm
+from flowcal.simulate.workers import LostWithWorker, Workers, _pool
 
 
 class Recording:
@@ -128,7 +125,7 @@ def test_finished_campaign_runs_nothing(tmp_path, design, expected):
 def test_what_is_missing_takes_little_memory(tmp_path):
     runs = 100_000
     x, seed = np.zeros((runs, 8)), np.arange(1, runs + 1)
-    results = StoredResults(tmp_path / "many.zarr", {"name": "none"}, x, seed, chunk=100)
+    results = StoredResults(tmp_path / "many.zarr", {"name": "none"}, x, seed, 100, (60, 6))
     tracemalloc.start()
     try:
         missing = results.missing()
@@ -360,7 +357,7 @@ def test_a_run_that_ends_its_workers_is_blamed_and_costs_no_other(tmp_path, desi
     runner = Runner(workers=2, chunk=2, folder=tmp_path, allowed_share=0.2)
     with pytest.warns(IncompleteWarning, match="1 of 8 runs failed"):
         hours = run_campaign(Dying(), *small, runner, all_needed=False)
-    assert quarantined(tmp_path)[0]["errors"] == ["WorkerKilled: every worker that it was given to ended"]
+    assert quarantined(tmp_path)[0]["errors"] == ["WorkerKilled: every worker that it was given to ended"] * 3
     assert np.array_equal(hours.y, np.delete(expected[72:80], 5, axis=0))
 
 
@@ -394,7 +391,7 @@ class Meeting(WindFarm):
 
     def simulate(self, x, seed):
         (self.folder / str(os.getpid())).touch()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while len(list(self.folder.iterdir())) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
         return super().simulate(x, seed)
@@ -405,16 +402,20 @@ def test_there_are_as_many_processes_as_asked_for(tmp_path, design):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_processes_that_dask_has_given_up_are_started_again(design, expected, monkeypatch):
-    monkeypatch.setattr("flowcal.simulate.campaign.PULSE", 0.5)
-    client = _processes(2)
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}):
-        for nanny in list(client.cluster.workers.values()):
-            client.sync(nanny.close)
-        while client.nthreads() or client.cluster.workers:
-            time.sleep(0.05)
+def test_processes_that_were_killed_between_campaigns_are_started_again(design, expected):
+    run_campaign(WindFarm(), *design, Runner(workers=2, chunk=250))
+    for process in list(_pool(2)._processes.values()):
+        process.kill()
+        process.join()
+    assert np.array_equal(run_campaign(WindFarm(), *design, Runner(workers=2, chunk=250)).y, expected)
+
+
+def test_a_cluster_without_workers_is_reported_and_waited_for(design, expected, monkeypatch):
+    monkeypatch.setattr("flowcal.simulate.workers.PULSE", 0.5)
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster:
+        threading.Timer(2, cluster.scale, [1]).start()
         with pytest.warns(FlowcalWarning, match="there are no workers at the moment"):
-            hours = run_campaign(WindFarm(), *design, Runner(workers=2, chunk=250))
+            hours = run_campaign(WindFarm(), *design, Runner(scheduler=cluster.scheduler_address, chunk=250))
     assert np.array_equal(hours.y, expected)
 
 
@@ -443,54 +444,62 @@ def test_a_simulator_that_cannot_be_sent_is_reported(design):
         run_campaign(Unsendable(), *design, Runner(workers=2, chunk=250))
 
 
-class Losing:
-    """A cluster's client whose every result is lost with its worker, and the next try too."""
+class Forgetful(Workers):
+    """Makes every call, and loses all batches with their workers once they are stored."""
 
-    def submit(self, function, *args, pure):
-        return self
-
-    def add_done_callback(self, call):
-        call(self)
-
-    def result(self):
-        raise KilledWorker("task", None, 1)
-
-
-class Forgetful:
-    """A cluster's client that makes every call, and loses all batches with their workers once they are stored."""
-
-    cluster = None
-
-    def nthreads(self):
-        return {"worker": 1}
-
-    def submit(self, function, *args, pure):
-        future, result = Future(), function(*args)
-        if function is run_batch:
-            future.set_exception(KilledWorker("task", None, 2))
-        else:
-            future.set_result(result)
+    def submit(self, function, *args):
+        future = super().submit(function, *args)
+        future.lost = function.__name__ == "run_batch"
         return future
+
+    def result(self, future):
+        if future.lost:
+            raise LostWithWorker
+        return super().result(future)
 
 
 def test_what_a_worker_stored_before_it_was_lost_is_not_made_again(tmp_path, design, expected, monkeypatch):
-    monkeypatch.setattr("flowcal.simulate.campaign.gather_crew", lambda *_: nullcontext(Crew(Forgetful())))
+    forgetful = contextmanager(lambda *_: (yield Forgetful()))
+    monkeypatch.setattr("flowcal.simulate.campaign.workers_of", forgetful)
     simulator = Recording()
     hours = run_campaign(simulator, *design, Runner(workers=2, chunk=50, folder=tmp_path))
     assert simulator.seeds == design[1].tolist()
     assert np.array_equal(hours.y, expected)
 
 
-def test_a_result_that_is_lost_with_its_worker_is_not_waited_for():
-    crew = Crew(Losing())
-    with pytest.raises(WorkerKilled):
-        crew.result(wait([crew.submit(len, "x")], timeout=5).done.pop())
+def test_a_run_that_ends_workers_of_a_cluster_is_blamed(design, expected):
+    small = design[0][76:80], design[1][76:80]
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        cluster.scheduler.allowed_failures = 0
+        runner = Runner(scheduler=cluster.scheduler_address, chunk=2, allowed_share=0.3)
+        with pytest.warns(IncompleteWarning, match="1 of 4 runs failed"):
+            hours = run_campaign(Dying(), *small, runner, all_needed=False)
+    assert np.array_equal(hours.y, np.delete(expected[76:80], 1, axis=0))
+
+
+def test_workers_with_another_version_stop_the_campaign(design, monkeypatch):
+    monkeypatch.setattr("flowcal.simulate.workers.running_digest", lambda: "another")
+    with pytest.raises(CampaignError, match="the worker on .* has another version of flowcal.*restart"):
+        run_campaign(WindFarm(), *design, Runner(workers=2, chunk=250))
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from flowcal.simulate.campaign import Runner, run_campaign\n"
+        "from flowcal.simulate.windfarm import WindFarm\n"
+        "run_campaign(WindFarm(), [[0.5] * 8] * 2, [1, 2], Runner(workers=2))\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "CampaignError: the campaign stopped" in ran.stderr
+    assert "has to start the campaign under `if __name__ == '__main__':`" in ran.stderr
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=endless_campaign, args=(tmp_path,))
     process.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while len(workers := list(tmp_path.glob("pid-*"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -538,48 +547,46 @@ def test_a_store_with_a_folder_in_place_of_its_outputs_is_refused(tmp_path, desi
         run_campaign(WindFarm(), x, seed, Runner(folder=tmp_path))
 
 
-def nested(text):
-    return '{"a":' * 10_000 + "1" + "}" * 10_000
-
-
 @pytest.mark.parametrize(
-    ("file", "change", "said"),
+    ("file", "change"),
     [
-        ("y/zarr.json", lambda text: text.replace('"float64"', '"int64"').replace('"NaN"', "0"), "not ours"),
-        ("y/zarr.json", lambda text: text.replace('"NaN"', "0.0"), "not ours"),
-        ("y/zarr.json", lambda text: text.replace("crc32c", "gzip"), "is not a campaign's store"),
-        ("y/zarr.json", lambda text: text.replace("crc32c", "nameless"), "is not a campaign's store"),
-        ("y/zarr.json", lambda text: text.replace("little", "big"), "not ours"),
-        ("y/zarr.json", lambda text: text.replace('"zarr_format": 3', '"zarr_format": 2'), "is not a campaign's store"),
-        ("y/zarr.json", nested, "is not a campaign's store"),
-        ("zarr.json", nested, "is not a campaign's store"),
-        ("zarr.json", lambda text: "", "is not a campaign's store"),
+        ("y/zarr.json", lambda text: text.replace("crc32c", "nameless")),
+        ("y/zarr.json", lambda text: text.replace('"zarr_format": 3', '"zarr_format": 2')),
+        ("zarr.json", lambda text: ""),
     ],
 )
-def test_a_store_that_was_tampered_with_is_refused(tmp_path, design, file, change, said):
+def test_a_store_that_cannot_be_opened_is_refused(tmp_path, design, file, change):
     run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
     path = campaign_path(tmp_path, WindFarm(), *design) / file
     before = path.read_text()
     path.write_text(change(before))
     assert path.read_text() != before
-    with pytest.raises(CampaignError, match=said):
-        run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
-
-
-def test_a_store_of_the_format_before_is_refused(tmp_path, design):
-    zarr.create_group(campaign_path(tmp_path, WindFarm(), *design), zarr_format=2)
     with pytest.raises(CampaignError, match="is not a campaign's store"):
         run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
 
 
-def test_a_store_in_use_is_refused(tmp_path, design):
-    class Nested(Recording):
+def test_a_store_in_use_is_waited_for(tmp_path, design, expected, capsys):
+    inside, waited = threading.Event(), threading.Event()
+
+    class Waiting(Recording):
         def simulate(self, x, seed):
-            with pytest.raises(CampaignError, match="is in use by another process"):
-                run_campaign(Recording(), *design, Runner(folder=tmp_path))
+            inside.set()
+            assert waited.wait(600)
             return super().simulate(x, seed)
 
-    run_campaign(Nested(), *design, Runner(folder=tmp_path))
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(run_campaign, Waiting(), *design, Runner(folder=tmp_path))
+        assert inside.wait(600)
+        simulator = Recording()
+        second = threads.submit(run_campaign, simulator, *design, Runner(folder=tmp_path))
+        said = ""
+        while "is in use by another process; waiting until that has finished" not in said:
+            assert not second.done()
+            said += capsys.readouterr().err
+        waited.set()
+        assert np.array_equal(first.result().y, expected)
+        assert np.array_equal(second.result().y, expected)
+    assert simulator.seeds == []
 
 
 @pytest.mark.parametrize("setting", [{"workers": 0}, {"chunk": 0}])
@@ -592,56 +599,3 @@ def test_refuses_runners_that_cannot_run(setting):
 def test_a_scheduler_that_does_not_answer_is_reported(design, address):
     with pytest.raises(CampaignError, match="no Dask scheduler answers at"):
         run_campaign(WindFarm(), *design, Runner(scheduler=address))
-
-
-class Slow:
-    """The embedded simulator, writing down each chunk it is asked for before it starts on it."""
-
-    identity = {"name": "slow"}
-
-    def __init__(self, log):
-        self.log = log
-
-    def simulate(self, x, seed):
-        with open(self.log, "a") as log:
-            log.write(f"{(seed[0] - 1) // 20}\n")
-        time.sleep(0.01)
-        return WindFarm().simulate(x, seed)
-
-
-def slow_campaign(folder, log):
-    x, seed = np.random.default_rng(3).random((4000, 8)), np.arange(1, 4001)
-    return run_campaign(Slow(log), x, seed, Runner(folder=folder, chunk=20))
-
-
-def lines(path):
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def test_twenty_kills_lose_nothing_and_run_nothing_twice(tmp_path):
-    """kill -9 at 20 random moments of 200 chunks; then the result is bit-identical to an undisturbed campaign's."""
-    log = tmp_path / "log"
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["flowcal.simulate.campaign", "flowcal.simulate.windfarm"])
-    moments = np.random.default_rng().uniform(0, 0.12, 20)
-    kept = []
-    for moment in moments:
-        finished = {path.parts[-3] for path in tmp_path.glob("*.zarr/y/c/*/0/0")}
-        kept.append(len(finished))
-        before = len(lines(log))
-        process = processes.Process(target=slow_campaign, args=(tmp_path, log))
-        process.start()
-        while len(lines(log)) == before:
-            assert process.is_alive(), "the campaign ended before it could be killed"
-            time.sleep(0.001)
-        time.sleep(moment)
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        assert not finished & set(lines(log)[before:]), "a finished chunk was run again"
-    before, finished = len(lines(log)), {path.parts[-3] for path in tmp_path.glob("*.zarr/y/c/*/0/0")}
-    hours = slow_campaign(tmp_path, log)
-    assert kept == sorted(kept)
-    assert 0 < len(finished) < 200
-    assert {int(chunk) for chunk in lines(log)[before:]} == set(range(200)) - {int(chunk) for chunk in finished}
-    assert np.array_equal(hours.y, WindFarm().simulate(hours.x.values, hours.seed.values))

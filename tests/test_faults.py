@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from faults import ALL, inject
 
-TIMES = 3
+TIMES = 5
 
 
 def can_mount(folder):
@@ -21,7 +21,8 @@ def can_mount(folder):
 
 
 @pytest.mark.parametrize("fault", ALL)
-def test_faults_cost_nothing(fault, tmp_path):
+@pytest.mark.parametrize("times", [1, pytest.param(TIMES, marks=pytest.mark.long)])
+def test_faults_cost_nothing(fault, times, tmp_path):
     if fault == "disk full" and not can_mount(tmp_path):
         pytest.skip("a small file system takes root and the right to mount")
-    assert inject(fault, tmp_path, TIMES, seed=1) == {"injected": TIMES, "lost": 0, "twice": 0, "wrong": 0}
+    assert inject(fault, tmp_path, times, seed=1) == {"injected": times, "lost": 0, "twice": 0, "wrong": 0}

@@ -16,11 +16,7 @@ from scipy.stats.qmc import LatinHypercube
 from flowcal.errors import InputError
 from flowcal.problem import BOUNDS
 
-__all__ = [
-    "choose_levels",
-    "pair_levels",
-    "turning_point",
-]
+__all__ = ["choose_levels", "pair_levels", "turning_point"]
 
 Array = NDArray[np.float64]
 
@@ -29,20 +25,9 @@ LEAST_RATE = 0.1  # share of the mean variation rate that every level has at lea
 
 
 def turning_point(levels: ArrayLike, response: ArrayLike) -> float | None:
-    """Where the responses of a sweep turn from falling to rising or back.
+    """Where most of the responses (k, m) at rising levels (k,) turn, from falling to rising or back; else None.
 
-    Parameters
-    ----------
-    levels : array_like, shape (k,)
-        Levels of the swept input, rising.
-    response : array_like, shape (k, m)
-        m responses at each level.
-
-    Returns
-    -------
-    float or None
-        Median over the responses that turn, by the parabola through the extremum and its neighbours; None where at
-        most half of the responses that move at all turn.
+    It is the median of their turns, each by the parabola through the extremum and its neighbours.
 
     Examples
     --------
@@ -57,25 +42,10 @@ def turning_point(levels: ArrayLike, response: ArrayLike) -> float | None:
 
 
 def choose_levels(levels: ArrayLike, response: ArrayLike, count: int) -> Array:
-    """Levels of one control input: symmetric about the turning point, denser where the responses vary [1]_.
+    """Levels (count,) in (0, 1) of an input: symmetric about the turning point, denser where responses vary [1]_.
 
-    Parameters
-    ----------
-    levels : array_like, shape (k,)
-        Levels of the sweep, rising from 0 to 1.
-    response : array_like, shape (k, m)
-    count : int
-        How many levels to choose.
-
-    Returns
-    -------
-    ndarray, shape (count,)
-        Rising levels in (0, 1). Without a turning point they are spread evenly, as [1]_ does for X_c3.
-
-    Raises
-    ------
-    InputError
-        If the levels do not rise from 0 to 1, a response is missing or not finite, or the count is below 1.
+    `levels` (k,) of the sweep rise from 0 to 1, with m responses (k, m). Without a turning point the result is spread
+    evenly, as [1]_ does for X_c3.
     """
     levels, response = np.asarray(levels, float), np.asarray(response, float)
     if levels.ndim != 1 or response.shape[:1] != levels.shape or not (np.diff(levels) > 0).all():
@@ -104,18 +74,7 @@ def choose_levels(levels: ArrayLike, response: ArrayLike, count: int) -> Array:
 
 
 def pair_levels(levels: list[ArrayLike], rng: np.random.Generator) -> Array:
-    """Combine the levels of all inputs into one point each, by a Latin hypercube [2]_ of low discrepancy.
-
-    Parameters
-    ----------
-    levels : list of array_like, each of shape (n,)
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray, shape (n, len(levels))
-        Every level of every input occurs once.
-    """
+    """Points (n, inputs) that use each of n levels per input once, by a Latin hypercube [2]_ of low discrepancy."""
     table = np.column_stack(levels)
     hypercube = LatinHypercube(d=table.shape[1], scramble=False, optimization="random-cd", rng=rng)
     rank = np.floor(hypercube.random(len(table)) * len(table)).astype(int)

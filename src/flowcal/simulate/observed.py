@@ -1,9 +1,7 @@
-"""The embedded real system: it shows hours at few control points and keeps its truth to itself.
+"""What the real system showed: the embedded one, the organisers' example file, or a folder of your own files.
 
-Only `flowcal.report.truth` may look at the truth; every method learns from the hours alone.
-
-
-What the real system showed: the embedded one, the organisers' example file, or a folder of your own files.
+The embedded real system shows hours at few control points and keeps its truth to itself. Only `flowcal.report.truth`
+may look at the truth; every method learns from the hours alone.
 """
 
 import csv
@@ -20,16 +18,16 @@ from numpy.random import SeedSequence, default_rng
 from numpy.typing import NDArray
 from scipy.stats import truncweibull_min
 
-from flowcal.challenge import BASELINE, CONTROL, TABLE_1
+from flowcal.challenge import BASELINE, CONTROL, PROBLEM, TABLE_1
 from flowcal.errors import FlowcalError, InputError
-from flowcal.problem import BOUNDS, SEED_MAX
+from flowcal.problem import BOUNDS, Problem
 from flowcal.simulate.program import read_observed_hours
-from flowcal.simulate.simulator import labelled_hours
+from flowcal.simulate.simulator import fresh_seeds, labelled_hours
+from flowcal.simulate.tables import file_digest, open_text, parse_number
 from flowcal.simulate.windfarm import WindFarm
 
 if TYPE_CHECKING:
     import pooch
-
 
 __all__ = [
     "BudgetSpent",
@@ -38,6 +36,7 @@ __all__ = [
     "Source",
     "fetch_organisers_file",
     "observe",
+    "observed_hours",
     "organisers_file",
     "read_folder",
     "read_organisers_file",
@@ -50,9 +49,23 @@ _TRUE_F_A = (
 )
 _ENTROPY = 2025
 
+ORGANISERS_FILE = "Y_out_example.csv"
+ORGANISERS_HOURS = 100
+ORGANISERS_SHA256 = "504a9d5009d4497658455dd716948403a2ef67eb5f81ec45c4a9cae9b2e7df52"
+ORGANISERS_ADDRESS = (
+    "https://raw.githubusercontent.com/dnv-opensource/UQ-Challenge-2025/3ce7facacfccc445b8bb0f2417fac6bbcc3c7733/"
+)
+
+INDEX_FILE = "control_points.csv"
+LARGEST_INDEX = 1_000_000  # bytes; room for some ten thousand files
+
 
 class BudgetSpent(FlowcalError):
     """The real system has been asked for as many control points as it answers for."""
+
+
+class FetchFailed(FlowcalError):
+    """The organisers' file could not be downloaded, or another file is in its place."""
 
 
 class RealSystem:
@@ -82,26 +95,14 @@ class RealSystem:
         return self.POINTS - len(self._shown)
 
     def observe(self, x_c: Sequence[float]) -> xr.Dataset:
-        """Hours at one control point.
-
-        Parameters
-        ----------
-        x_c : sequence of float, shape (3,)
-            Control inputs in [0, 1].
-
-        Returns
-        -------
-        Dataset
-            y (100, 60, 6) by sample, time and output, and the control point x_c of each sample.
+        """Hours y (100, 60, 6) at one control point (3,) in [0, 1], with that point as x_c of each sample.
 
         Raises
         ------
-        InputError
-            If x_c is not three numbers in [0, 1].
         BudgetSpent
             If ten other points have been asked for.
         """
-        point = check_control_point(x_c)
+        point = _check_control_point(x_c)
         if point not in self._shown:
             if not self.points_left:
                 raise BudgetSpent(
@@ -113,18 +114,12 @@ class RealSystem:
 
     def _hours(self, point: tuple[float, ...]) -> xr.Dataset:
         rng = default_rng(SeedSequence([_ENTROPY, *np.array(point).view(np.uint32).tolist()]))
-        x = np.column_stack(
-            [
-                *(marginal.rvs(self.HOURS, random_state=rng) for marginal in _TRUE_F_A),
-                np.tile([*_TRUE_X_E, *point], (self.HOURS, 1)),
-            ]
-        )
-        y = WindFarm().simulate(x, rng.integers(1, SEED_MAX, self.HOURS, endpoint=True))
-        return observed_hours(y, point)
+        x_a = [marginal.rvs(self.HOURS, random_state=rng) for marginal in _TRUE_F_A]
+        x = np.column_stack([*x_a, np.tile([*_TRUE_X_E, *point], (self.HOURS, 1))])
+        return observed_hours(WindFarm().simulate(x, fresh_seeds(self.HOURS, rng)), point)
 
 
-def check_control_point(x_c: Sequence[float] | Sequence[str]) -> tuple[float, ...]:
-    """The control point as a tuple of three floats, or an `InputError`."""
+def _check_control_point(x_c: Sequence[float]) -> tuple[float, ...]:
     try:
         point = tuple(float(value) + 0.0 for value in x_c)  # the sum makes -0 the same point as 0
     except (TypeError, ValueError):
@@ -135,26 +130,10 @@ def check_control_point(x_c: Sequence[float] | Sequence[str]) -> tuple[float, ..
     return point
 
 
-def observed_hours(y: NDArray[np.float64], x_c: Sequence[float]) -> xr.Dataset:
-    """Observed hours y (n, 60, 6) with the control point of each, as a dataset."""
-    hours = labelled_hours(y, x_c=(("sample", "control"), np.tile(x_c, (len(y), 1))))
-    return hours.assign_coords(control=list(CONTROL))
-
-
-ORGANISERS_FILE = "Y_out_example.csv"
-ORGANISERS_HOURS = 100
-ORGANISERS_SHA256 = "504a9d5009d4497658455dd716948403a2ef67eb5f81ec45c4a9cae9b2e7df52"
-ORGANISERS_ADDRESS = (
-    "https://raw.githubusercontent.com/dnv-opensource/UQ-Challenge-2025/3ce7facacfccc445b8bb0f2417fac6bbcc3c7733/"
-)
-
-INDEX_FILE = "control_points.csv"
-INDEX_HEADER = ["file", *CONTROL]
-LARGEST_INDEX = 1_000_000  # bytes; room for some ten thousand files
-
-
-class FetchFailed(FlowcalError):
-    """The organisers' file could not be had from their repository."""
+def observed_hours(y: NDArray[np.float64], x_c: Sequence[float], problem: Problem = PROBLEM) -> xr.Dataset:
+    """Observed hours y (n, steps, outputs) at one control point (controls,) as a dataset."""
+    hours = labelled_hours(y, problem, x_c=(("sample", "control"), np.tile(x_c, (len(y), 1))))
+    return hours.assign_coords(control=list(problem.control))
 
 
 @dataclass(frozen=True)
@@ -166,11 +145,6 @@ class Source:
     name : str
         ``embedded`` for the embedded real system, ``organisers`` for the organisers' example hours, or the path of a
         folder laid out as `read_folder` asks.
-
-    Raises
-    ------
-    InputError
-        If the name is neither of the two words nor a folder with an index of control points.
     """
 
     name: str = "embedded"
@@ -187,31 +161,18 @@ class Source:
         if self.name in ("embedded", "organisers"):
             return {"observations": self.name}
         folder = Path(self.name)
-        named = [name for name, _ in _read_index(folder / INDEX_FILE)]
-        digests = [_sha256(folder / name) for name in (INDEX_FILE, *named)]
+        names = [INDEX_FILE, *(name for name, _ in _read_index(folder / INDEX_FILE, PROBLEM))]
+        digests = [file_digest(folder / name, f"{INDEX_FILE} names it") for name in names]
         return {"observations": "folder", "sha256": hashlib.sha256("".join(digests).encode()).hexdigest()}
 
 
 def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1) -> xr.Dataset:
-    """Hours of a real system with their control points.
+    """Hours of a real system, y by sample, time and output, with their control points, x_c by sample and control.
 
     Parameters
     ----------
-    source : Source
     control_points : sequence of control points
         Where to ask the embedded real system; the others have been observed at points of their own.
-
-    Returns
-    -------
-    Dataset
-        y by sample, time and output, x_c by sample and control.
-
-    Raises
-    ------
-    FetchFailed
-        If the organisers' hours are asked for and are not to be had.
-    InputError
-        If a folder's index or one of its files does not fit.
 
     Examples
     --------
@@ -230,32 +191,26 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
 def organisers_file() -> Path | None:
     """The organisers' example hours on this machine, or None where they have not been fetched.
 
-    Returns
-    -------
-    Path or None
-
     Raises
     ------
     FetchFailed
-        If the file that stands in their place is another.
+        If another file is in their place.
     """
     path = Path(_organisers_files().abspath) / ORGANISERS_FILE
-    if path.exists() and not (path.is_file() and _sha256(path) == ORGANISERS_SHA256):
+    if not path.exists():
+        return None
+    if not path.is_file() or file_digest(path, "it is the organisers'") != ORGANISERS_SHA256:
         raise FetchFailed(f"{path} is not the organisers' file: its SHA-256 is not {ORGANISERS_SHA256}; delete it.")
-    return path if path.exists() else None
+    return path
 
 
 def fetch_organisers_file() -> Path:
-    """The organisers' example hours, downloaded if they are not here yet, in either case with their checksum verified.
-
-    Returns
-    -------
-    Path
+    """The organisers' example hours, downloaded if they are not here yet, with their checksum verified.
 
     Raises
     ------
     FetchFailed
-        If the file is not to be had, or is not the one it should be.
+        If the file cannot be downloaded, or is not the one it should be.
     """
     files = _organisers_files()
     try:
@@ -265,49 +220,6 @@ def fetch_organisers_file() -> Path:
             f"{ORGANISERS_FILE} could not be fetched from {files.get_url(ORGANISERS_FILE)}: {error}. "
             "Put the file into a folder of yours and name that in the environment variable FLOWCAL_DATA."
         ) from error
-
-
-def read_organisers_file(path: Path) -> xr.Dataset:
-    """The organisers' 100 hours at the control point that they print for them.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    Dataset
-        y by sample (100), time and output, x_c by sample and control.
-
-    Raises
-    ------
-    TableError
-        If the file does not hold a hundred hours of that form.
-    """
-    return observed_hours(read_observed_hours(path, ORGANISERS_HOURS), BASELINE)
-
-
-def read_folder(folder: Path) -> xr.Dataset:
-    """Your own observed hours.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds `control_points.csv`, with the header ``file,X_c1,X_c2,X_c3`` and a row for every file of hours beside it;
-        each such file is laid out as the organisers' `Y_out_example.csv`, with any number of hours.
-
-    Returns
-    -------
-    Dataset
-        y by sample, time and output, x_c by sample and control.
-
-    Raises
-    ------
-    InputError
-        If the index or a file does not fit; the message names it.
-    """
-    rows = _read_index(folder / INDEX_FILE)
-    return xr.concat([observed_hours(read_observed_hours(folder / name), point) for name, point in rows], "sample")
 
 
 def _organisers_files() -> "pooch.Pooch":
@@ -322,39 +234,58 @@ def _organisers_files() -> "pooch.Pooch":
     )
 
 
-def _sha256(path: Path) -> str:
-    """SHA-256 of a file, however large."""
-    if os.path.exists(path) and not os.path.isfile(path):  # unlike Path's own, they take a name of any length
-        raise InputError(f"{path} cannot be read: it is no file; {INDEX_FILE} names it.")
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; {INDEX_FILE} names it.") from error
+def read_organisers_file(path: Path) -> xr.Dataset:
+    """The organisers' 100 hours at the control point that they print for them."""
+    return observed_hours(read_observed_hours(path, ORGANISERS_HOURS), BASELINE)
 
 
-def _read_index(path: Path) -> list[tuple[str, tuple[float, ...]]]:
+def read_folder(folder: Path, problem: Problem = PROBLEM) -> xr.Dataset:
+    """Your own observed hours, y by sample, time and output, and x_c by sample and control.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `control_points.csv`, with the header ``file,X_c1,X_c2,X_c3`` and a row for every file of hours beside it;
+        each such file is laid out as the organisers' `Y_out_example.csv`, with any number of hours.
+    """
+    rows = _read_index(folder / INDEX_FILE, problem)
+    hours = [observed_hours(read_observed_hours(folder / name, None, problem), x_c, problem) for name, x_c in rows]
+    return xr.concat(hours, "sample")
+
+
+def _read_index(path: Path, problem: Problem) -> list[tuple[str, tuple[float, ...]]]:
+    """Names of files and their control points."""
+    header = ["file", *problem.control]
     try:
-        if (size := path.stat().st_size) > LARGEST_INDEX:
-            raise InputError(f"{path} has {size} bytes; expected at most {LARGEST_INDEX}.")
-        text = path.read_text(encoding="utf-8")
-        header, *rows = [row for row in csv.reader(text.splitlines()) if row] or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with open_text(path, LARGEST_INDEX) as file:
+            reader = csv.reader(file)
+            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise InputError(f"{path.name} cannot be read: {error}.") from error
+    if not rows or [cell.strip() for cell in rows[0][1]] != header or len(rows) < 2:
         raise InputError(
-            f"{path} cannot be read: {error}. Expected a file with the header {','.join(INDEX_HEADER)}."
-        ) from error
-    if header != INDEX_HEADER or not rows:
-        raise InputError(
-            f"{path} starts with {str(header)[:100]}; expected the header {','.join(INDEX_HEADER)} and a row a file."
+            f"{path.name} starts with {str(rows[:1])[:100]}; expected the header {','.join(header)} and a row per file."
         )
-    named = [_read_index_row(row, path) for row in rows]
-    if len({name for name, _ in named}) < len(named):
-        raise InputError(f"{path} names a file more than once; expected one row a file.")
-    return named
+    found = [_parse_index_row(f"{path.name}, row {line}", row, header) for line, row in rows[1:]]
+    if len({name for name, _ in found}) < len(found):
+        raise InputError(f"{path.name} names a file more than once; expected one row per file.")
+    return found
 
 
-def _read_index_row(row: list[str], path: Path) -> tuple[str, tuple[float, ...]]:
-    name, *numbers = row
-    if Path(name).name != name or name in ("", "..") or "\0" in name:
-        raise InputError(f"{path} names the file {name!r}; expected the name of a file in the same folder.")
-    return name, check_control_point(numbers)
+def _parse_index_row(where: str, row: list[str], header: list[str]) -> tuple[str, tuple[float, ...]]:
+    if len(row) != len(header):
+        raise InputError(f"{where}, has {len(row)} columns; expected {len(header)}: {', '.join(header)}.")
+    if Path(row[0]).name != row[0] or row[0] in ("", "..") or "\0" in row[0]:
+        raise InputError(f"{where}, names the file {row[0][:100]!r}; expected the name of a file in the same folder.")
+    return row[0], tuple(_parse_control(f"{where}, column {i}", cell) for i, cell in enumerate(row[1:], 2))
+
+
+def _parse_control(where: str, cell: str) -> float:
+    low, high = BOUNDS
+    try:
+        number = parse_number(cell) + 0.0
+    except ValueError:
+        number = np.nan
+    if not low <= number <= high:
+        raise InputError(f"{where}, is {cell[:40]!r}; expected a number in [{low:g}, {high:g}].")
+    return number

@@ -1,4 +1,4 @@
-"""Which inputs matter: sweeps of one input at a time, and Sobol' indices with the seed as a ninth input.
+"""Which inputs matter: sweeps of one input at a time, and Sobol' indices with the seed as one more input.
 
 References
 ----------
@@ -14,39 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import sobol_indices
 from scipy.stats.qmc import Sobol
 
-from flowcal.challenge import INPUTS, LOADS, SWEEP_BASE, SWEEP_SEED
+from flowcal.challenge import INPUTS, SWEEP_BASE, SWEEP_SEED
 from flowcal.problem import SEED_MAX
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.simulator import Simulator, objective, peaks
+from flowcal.simulate.simulator import Simulator, objective, peaks, problem_of
 
-__all__ = [
-    "QUANTITIES",
-    "seed_sweep",
-    "sobol",
-    "sweep_inputs",
-]
+__all__ = ["seed_sweep", "sobol", "sweep_inputs"]
+
+Array = NDArray[np.float64]
 
 LEVELS = np.round(np.arange(11) / 10, 1)
 SEEDS = np.arange(1, 11)
 
-SOURCES = (*INPUTS, "seed")
-
-QUANTITIES = ("mean power", *(f"peak of {name}" for name in LOADS))
-"""What the designs are judged by, hour by hour: the mean of y1 + y2 + y3, and the largest y4, y5, y6."""
-
 
 def sweep_inputs(simulator: Simulator, runner: Runner | None = None) -> xr.Dataset:
-    """Vary each input from 0 to 1 in steps of 0.1, all others at the paper's base point and seed [1]_.
-
-    Parameters
-    ----------
-    simulator : Simulator
-    runner : Runner, optional
-
-    Returns
-    -------
-    Dataset
-        y by input (8), level (11), time (60) and output (6).
+    """Series y by input, level, time and output: each input from 0 to 1 in steps of 0.1, others at the base point [1]_.
 
     Examples
     --------
@@ -64,18 +46,7 @@ def sweep_inputs(simulator: Simulator, runner: Runner | None = None) -> xr.Datas
 
 
 def seed_sweep(simulator: Simulator, runner: Runner | None = None) -> xr.Dataset:
-    """Seeds 1 to 10 at the paper's base point [1]_.
-
-    Parameters
-    ----------
-    simulator : Simulator
-    runner : Runner, optional
-
-    Returns
-    -------
-    Dataset
-        y by seed (10), time (60) and output (6).
-    """
+    """Series y by seed, time and output: seeds 1 to 10 at the paper's base point [1]_."""
     hours = run_campaign(simulator, np.tile(SWEEP_BASE, (len(SEEDS), 1)), SEEDS, runner)
     return _like(hours, hours.y.values, seed=SEEDS)
 
@@ -83,65 +54,65 @@ def seed_sweep(simulator: Simulator, runner: Runner | None = None) -> xr.Dataset
 def sobol(
     simulator: Simulator, base_samples: int, resamples: int, random_seed: int, runner: Runner | None = None
 ) -> xr.Dataset:
-    """First-order and total Sobol' indices [2]_ of the `QUANTITIES`, with 95 % bootstrap intervals.
+    """First-order and total Sobol' indices [2]_ of what designs are judged by, with 95 % bootstrap intervals.
 
-    All inputs are uniform on [0, 1], and the seed is uniform over its range and counts as a ninth input.
+    These are the mean of all maximised outputs together and the peak of each limited output. All inputs are uniform on
+    [0, 1]; the seed is uniform over its range and counts as one more input.
 
     Parameters
     ----------
-    simulator : Simulator
     base_samples : int
-        Power of two; the simulator is run 11 times as often.
+        Power of two; the simulator is run as often for each input, for the seed, and twice more.
     resamples : int
         Bootstrap resamples.
-    random_seed : int
-    runner : Runner, optional
 
     Returns
     -------
     Dataset
-        first_order and total by quantity (4), source (9: the inputs and 'seed') and bound ('estimate', 'low', 'high').
+        first_order and total by quantity, source (the inputs and 'seed') and bound ('estimate', 'low', 'high').
     """
-    rng = np.random.default_rng(random_seed)
-    unit = Sobol(2 * len(SOURCES), rng=rng).random(base_samples)
+    problem, rng = problem_of(simulator), np.random.default_rng(random_seed)
+    sources = [*problem.inputs, "seed"]
+    unit = Sobol(2 * len(sources), rng=rng).random(base_samples)
     f = _quantities_of(_saltelli_design(*np.split(unit, 2, axis=1)), simulator, runner)
     estimate = _indices(f)
     picked = rng.integers(0, base_samples, (resamples, base_samples))
     interval = np.quantile([_indices(f[..., rows]) for rows in picked], [0.025, 0.975], axis=0)
     first_order, total = np.moveaxis(np.stack([estimate, *interval]), 1, 0)
     dims = ("bound", "quantity", "source")
+    quantities = ["mean power", *(f"peak of {name}" for name in problem.limited)]
     return xr.Dataset(
         {"first_order": (dims, first_order), "total": (dims, total)},
-        coords={"bound": ["estimate", "low", "high"], "quantity": list(QUANTITIES), "source": list(SOURCES)},
+        coords={"bound": ["estimate", "low", "high"], "quantity": quantities, "source": sources},
         attrs={"runs": f[0].size},
     )
 
 
-def _saltelli_design(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points A, B, and A with one column at a time from B: (11, n, 9) from two samples (n, 9)."""
+def _saltelli_design(a: Array, b: Array) -> Array:
+    """Points A, B, and A with one column at a time from B: (2 + columns, n, columns) from two samples (n, columns)."""
     mixed = np.repeat(a[None], a.shape[1], axis=0)
     for column in range(a.shape[1]):
         mixed[column, :, column] = b[:, column]
     return np.concatenate([a[None], b[None], mixed])
 
 
-def _quantities_of(unit: NDArray[np.float64], simulator: Simulator, runner: Runner | None) -> NDArray[np.float64]:
-    """The quantities (4, 11, n) at points (11, n, 9) of the unit cube, whose last coordinate stands for the seed."""
-    points = unit.reshape(-1, len(SOURCES))
+def _quantities_of(unit: Array, simulator: Simulator, runner: Runner | None) -> Array:
+    """Quantities (quantities, blocks, n) at points (blocks, n, inputs + 1), whose last coordinate is for the seed."""
+    problem, points = problem_of(simulator), unit.reshape(-1, unit.shape[2])
     seed = 1 + np.floor(points[:, -1] * SEED_MAX).astype(np.int64)
     hours = run_campaign(simulator, points[:, :-1], seed, runner)
-    values = np.vstack([objective(hours), peaks(hours).sel(output=list(LOADS)).T])
-    return values.reshape(len(QUANTITIES), *unit.shape[:2])
+    values = np.vstack([objective(hours, problem), peaks(hours).sel(output=list(problem.limited)).T])
+    return values.reshape(len(values), *unit.shape[:2])
 
 
-def _indices(f: NDArray[np.float64]) -> NDArray[np.float64]:
-    """First-order and total indices (2, 4, 9) from the quantities (4, 11, n)."""
+def _indices(f: Array) -> Array:
+    """First-order and total indices (2, quantities, columns) from quantities (quantities, 2 + columns, n)."""
     evaluated = {"f_A": f[:, 0], "f_B": f[:, 1], "f_AB": np.moveaxis(f[:, 2:], 1, 0)}
     indices = sobol_indices(func=evaluated, n=f.shape[2])
     return np.stack([indices.first_order, indices.total_order])
 
 
-def _like(hours: xr.Dataset, y: NDArray[np.float64], **axes: ArrayLike) -> xr.Dataset:
+def _like(hours: xr.Dataset, y: Array, **axes: ArrayLike) -> xr.Dataset:
     """The outputs on other axes than samples, with the same labels and attributes."""
     coordinates = {name: hours.coords[name] for name in ("time", "output", "unit")}
     return xr.Dataset({"y": ((*axes, "time", "output"), y)}, coords={**axes, **coordinates}, attrs=hours.attrs)

@@ -1,8 +1,8 @@
 """The embedded black box: three wind turbines in a row, steered by yaw and spacing.
 
-Textbook wake equations [1]_ [2]_ whose constants were recovered from the challenge's public input/output pairs; with
-the wind series given, the outputs agree with the organisers' program to rounding. No method of the study may use what
-stands here: to all of them a simulator is a black box.
+Textbook wake equations [1]_ [2]_ whose constants were recovered from the challenge's public input/output pairs. With
+the wind series given, the outputs agree with the organisers' program to rounding. No method of the study may use these
+equations: to all of them a simulator is a black box.
 
 References
 ----------
@@ -46,10 +46,10 @@ HOURS_PER_BLOCK = 256  # working arrays of a block stay in the processor's cache
 
 
 class WindFarm:
-    """The embedded simulator (see `flowcal.simulate.simulator.Simulator` for the call).
+    """The embedded simulator.
 
-    Every seed makes an hour of noise of its own: it keys a counter-based generator [3]_. All arithmetic is elementwise
-    or along one hour's time, so an hour is bit-identical however many others are simulated beside it.
+    Each seed has its own hour of noise: it keys a counter-based generator [3]_. All arithmetic is elementwise or along
+    one hour's time, so an hour is bit-identical however many others are simulated in the same call.
 
     Examples
     --------
@@ -64,24 +64,7 @@ class WindFarm:
         return {"name": "windfarm", "version": "1"}
 
     def simulate(self, x: ArrayLike, seed: ArrayLike) -> Array:
-        """Run the hours.
-
-        Parameters
-        ----------
-        x : array_like, shape (n, 8)
-            Inputs in [0, 1].
-        seed : array_like of int, shape (n,)
-
-        Returns
-        -------
-        ndarray, shape (n, 60, 6)
-            y1 to y3 in MW, y4 to y6 without a unit.
-
-        Raises
-        ------
-        InputError
-            If x or seed does not fit.
-        """
+        """Simulate hours (n, 60, 6) at x (n, 8) in [0, 1] with seeds (n,); y1 to y3 in MW, y4 to y6 without a unit."""
         x, seed = check_runs(x, seed)
         y = np.empty((len(x), TIME_STEPS, len(OUTPUTS)))
         for start in range(0, len(x), HOURS_PER_BLOCK):

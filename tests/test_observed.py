@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_exchange import observed_text
+from test_program import observed_text
 
 from flowcal.challenge import BASELINE, TABLE_1
 from flowcal.errors import InputError
@@ -143,6 +143,13 @@ def test_a_folder_of_hours_is_read(folder, runs):
     assert np.array_equal(observed.x_c, [[0.1, 0.2, 0.3]] * 3 + [[0.4, 0.5, 0.6]])
 
 
+def test_byte_order_marks_are_skipped(folder):
+    expected = read_folder(folder)
+    for path in folder.glob("*.csv"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_folder(folder).identical(expected)
+
+
 def test_identity_of_a_folder_follows_its_files(folder):
     before = Source(str(folder)).identity
     (folder / "notes.txt").write_text("no part of it")
@@ -154,12 +161,15 @@ def test_identity_of_a_folder_follows_its_files(folder):
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        ("file,X_c1,X_c2\n", "starts with .*expected the header file,X_c1,X_c2,X_c3 and a row a file"),
+        ("file,X_c1,X_c2\n", "starts with .*expected the header file,X_c1,X_c2,X_c3 and a row per file"),
         ("file,X_c1,X_c2,X_c3\n", "expected the header"),
-        ("", "expected the header"),
-        ("file,X_c1,X_c2,X_c3\n../first.csv,0.1,0.2,0.3\n", "the name of a file in the same folder"),
-        ("file,X_c1,X_c2,X_c3\nfirst.csv,0.1,0.2\n", r"x_c is \['0.1', '0.2'\]"),
-        ("file,X_c1,X_c2,X_c3\nfirst.csv,0.1,0.2,2\n", r"expected 3 numbers in \[0, 1\]"),
+        ("", "control_points.csv is empty"),
+        ("file,X_c1,X_c2,X_c3\n   \n", "control_points.csv starts with .*expected the header"),
+        ("file,X_c1,X_c2,X_c3\n../first.csv,0.1,0.2,0.3\n", "row 2, .*the name of a file in the same folder"),
+        ("file,X_c1,X_c2,X_c3\nfirst.csv,0.1,0.2\n", "control_points.csv, row 2, has 3 columns; expected 4"),
+        ("file,X_c1,X_c2,X_c3\nfirst.csv,0,1,0,2,0,3\n", "control_points.csv, row 2, has 7 columns; expected 4"),
+        ("file,X_c1,X_c2,X_c3\n\nfirst.csv,0.1,0.2,2\n", r"row 3, column 4, is '2'; expected a number in \[0, 1\]"),
+        ("file,X_c1,X_c2,X_c3\nfirst.csv,0_1,0.2,0.3\n", "row 2, column 2, is '0_1'; expected a number"),
         ("file,X_c1,X_c2,X_c3\nabsent.csv,0.1,0.2,0.3\n", "absent.csv cannot be read"),
     ],
 )

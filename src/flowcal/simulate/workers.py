@@ -1,0 +1,252 @@
+"""Who makes the calls of a campaign: this thread, processes of this machine, or the workers of a Dask cluster.
+
+Workers make a call only by the same code that this process runs. Processes of this machine listen on no port.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import cloudpickle
+
+from flowcal.code import running_digest
+from flowcal.errors import FlowcalError, FlowcalWarning
+from flowcal.simulate.store import CampaignError
+
+__all__ = ["Cluster", "LostWithWorker", "Processes", "Workers", "make_call", "workers_of"]
+
+ANSWER = 10.0  # seconds that a scheduler may take to answer
+PULSE = 10.0  # seconds without a result after which to see if a cluster has workers
+STOPPED = "the campaign stopped, and what a runner's folder holds is kept"
+GUARD = (
+    "With workers, a script has to start the campaign under `if __name__ == '__main__':`, and its simulator has to be "
+    "importable"
+)
+
+
+class LostWithWorker(Exception):
+    """A call was lost with the process that made it."""
+
+
+class Workers:
+    """The present thread, which makes each call as it is submitted; other workers are derived from it."""
+
+    def width(self) -> int:
+        """How many calls to have under way."""
+        return 1
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Have a call made; returns its future."""
+        future: Future[Any] = Future()
+        future.set_result(function(*args))
+        return future
+
+    def wait(self, running: Collection[Any]) -> Iterable[Any]:
+        """The futures that are done, once there are some."""
+        return wait(running, return_when=FIRST_COMPLETED).done
+
+    def result(self, future: Any) -> Any:
+        """What a call returned; `LostWithWorker` if its worker ended before."""
+        return future.result()
+
+    def stop(self) -> None:
+        """Give up calls that are under way."""
+
+
+class Processes(Workers):
+    """Processes of this machine, which stay for the next campaign and end with this one."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    def width(self) -> int:
+        """Two for each process."""
+        return 2 * self._workers
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Have a call made, by new processes where one has been killed."""
+        call = _pack(function, *args)
+        try:
+            return _pool(self._workers).submit(_make_call_in_process, *call)
+        except BrokenProcessPool:
+            self.stop()
+            return _pool(self._workers).submit(_make_call_in_process, *call)
+
+    def result(self, future: Any) -> Any:
+        """What a call returned."""
+        return _result(future, BrokenProcessPool)
+
+    def stop(self) -> None:
+        """End all processes."""
+        pool = _pool(self._workers)
+        _pool.cache_clear()
+        for process in list((pool._processes or {}).values()):  # Python 3.14 has a public method for this
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+class Cluster(Workers):
+    """The workers of a Dask cluster."""
+
+    def __init__(self, address: str) -> None:
+        from distributed import Client  # a second to import, needed on clusters only
+
+        try:
+            self._client = Client(address, timeout=ANSWER, set_as_default=False)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last two where certificates are missing
+            raise CampaignError(f"no Dask scheduler answers at {address!r}: {error}") from error
+        self._address = address
+
+    def width(self) -> int:
+        """Two for each thread that is there at the moment."""
+        with self._noticing_loss(OSError, RuntimeError):
+            return 2 * max(1, self._threads())
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Have a call made."""
+        call = _pack(function, *args)
+        with self._noticing_loss(OSError, RuntimeError):
+            return self._client.submit(make_call, *call, pure=False)
+
+    def wait(self, running: Collection[Any]) -> Iterable[Any]:
+        """The futures that are done, once there are some."""
+        import distributed
+
+        while True:
+            with self._noticing_loss(RuntimeError), self._client.as_current():
+                try:
+                    done: set[Any] = distributed.wait(list(running), PULSE, FIRST_COMPLETED).done
+                    return done
+                except TimeoutError:
+                    pass
+            with self._noticing_loss(OSError, RuntimeError):
+                if not self._threads():
+                    warnings.warn("there are no workers at the moment; waiting for some", FlowcalWarning, stacklevel=2)
+
+    def result(self, future: Any) -> Any:
+        """What a call returned."""
+        from distributed import KilledWorker
+
+        with self._noticing_loss():
+            return _result(future, KilledWorker)
+
+    def _threads(self) -> int:
+        return sum(self._client.nthreads().values())
+
+    def close(self) -> None:
+        """Leave the cluster, which gives up calls that are under way."""
+        self._client.close()
+
+    @contextmanager
+    def _noticing_loss(self, *also: type[Exception]) -> Iterator[None]:
+        from distributed.client import ClosedClientError
+        from distributed.comm.core import CommClosedError
+
+        lost: tuple[type[Exception], ...] = (CancelledError, ClosedClientError, CommClosedError, *also)
+        try:
+            yield
+        except lost as error:
+            raise CampaignError(
+                f"{STOPPED}: the Dask scheduler at {self._address!r} is gone. Start it again; running the campaign "
+                "again makes what is missing."
+            ) from error
+
+
+@contextmanager
+def workers_of(workers: int, scheduler: str | None) -> Iterator[Workers]:
+    """So many processes (1 is the present one), or the workers of the cluster whose scheduler is named."""
+    if scheduler is None:
+        yield Workers() if workers == 1 else Processes(workers)
+        return
+    cluster = Cluster(scheduler)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
+    try:
+        pool.submit(int).result()
+    except BrokenProcessPool as error:
+        raise CampaignError(f"{STOPPED}: its processes do not start. {GUARD}.") from error
+    return pool
+
+
+def _result(future: Any, lost: type[Exception]) -> Any:
+    try:
+        return future.result()
+    except lost as error:
+        raise LostWithWorker from error
+    except (FlowcalError, OSError, CancelledError):
+        raise
+    except Exception as error:  # the call or its result cannot be passed on
+        raise CampaignError(f"{STOPPED}: {type(error).__name__}, {error}. {GUARD} by the workers.") from error
+
+
+def _begin() -> None:
+    """Let this process end with its parent, after the simulator has cleaned up: it may run a program."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _make_call_in_process(code: str, call: bytes) -> Any:
+    try:
+        return make_call(code, call)
+    except SystemExit:  # of the signal, or of a simulator; the pool would take it for a result
+        os._exit(1)
+
+
+def _pack(function: Callable[..., Any], *args: Any) -> tuple[str, bytes]:
+    try:
+        return running_digest(), cloudpickle.dumps((function, *args))
+    except Exception as error:  # whatever the simulator's parts raise
+        raise CampaignError(f"{STOPPED}: {type(error).__name__}, {error}. {GUARD}.") from error
+
+
+def make_call(code: str, call: bytes) -> Any:
+    """Make a packed call by the code with this digest, which is imported anew if this process runs another.
+
+    Everything is imported here, because a Dask worker keeps this function when the package is imported anew.
+    """
+    import importlib
+    import socket
+    import sys
+
+    import cloudpickle
+
+    here: Any = importlib.import_module("flowcal.simulate.workers")
+    if here.running_digest() != code:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "flowcal"]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        here = importlib.import_module("flowcal.simulate.workers")
+    if here.running_digest() != code:
+        raise here.CampaignError(
+            f"{here.STOPPED}: the worker on {socket.gethostname()}, process {os.getpid()}, has another version of "
+            "flowcal than the process of the campaign; restart the older one with the present version."
+        )
+    try:
+        function, *args = cloudpickle.loads(call)
+    except Exception as error:
+        raise here.CampaignError(f"{here.STOPPED}: {type(error).__name__}, {error}. {here.GUARD}.") from error
+    return function(*args)
