@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from flowcal.challenge import OUTPUTS
 from flowcal.decide.failure import RULE_OF_THREE
+from flowcal.decide.problems import SolvedDesigns
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_json
 from flowcal.infer.models import UncertaintyModel
@@ -130,7 +131,7 @@ def export_submission(study: Study, folder: Path) -> list[Path]:
             "file_references": {f"{kind}_samples": f"{name}_{kind}_samples.csv" for kind in SAMPLES},
             "prediction_intervals": _prediction_intervals(bounds),
         }
-        designs = study.read("designs", f"designs_{name.lower()}")["designs"]
+        designs = SolvedDesigns.from_weights(study.read("designs", f"designs_{name.lower()}")).designs
         results["problem_2"][key] = _design_rows(designs, models[name].f_a.resolution)
     check_results(results)
     contents = {"results.json": json.dumps(results, indent=4) + "\n"}

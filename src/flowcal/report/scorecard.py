@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 
 from flowcal import __version__
 from flowcal.challenge import EPISTEMIC, LOADS, OUTPUTS, PUBLISHED
-from flowcal.decide.problems import PROBLEMS
+from flowcal.decide.design import DESIGN_PROBLEMS
+from flowcal.decide.problems import SolvedDesigns
 from flowcal.files import check_schema, read_json
 from flowcal.infer.checks import coverage
 from flowcal.infer.models import EpistemicBox, EpistemicSet
@@ -143,7 +144,7 @@ SCHEMA = _record(
         _record(
             "A design; x_c is null where a model refuses the problem.",
             source=TEXT,
-            problem={"enum": list(PROBLEMS)},
+            problem={"enum": list(DESIGN_PROBLEMS)},
             x_c=_or_null(_vector(SHARE, 3)),
             claimed_j=_or_null(NUMBER),
             claimed_pof=_or_null(SHARE),
@@ -201,7 +202,7 @@ def make_scorecard(study: Study) -> dict[str, Any]:
         "aleatory": dict(_distributions(study)),
         "bounds": _bounds(study),
         "designs": list(_designs(study)),
-        "best_j": study.read("designs", "designs_truth")["designs"]["performance"]["j"][0],
+        "best_j": SolvedDesigns.from_weights(study.read("designs", "designs_truth")).designs["performance"]["j"][0],
         "coverage": {
             label: coverage(study.read("aleatory", f"calibration_{number}")["rank"], 0.9).tolist()
             for number, label in enumerate(
@@ -366,7 +367,7 @@ def _designs(study: Study) -> Iterator[dict[str, Any]]:
         for name, published in entry.designs.items():
             yield row(team, name, published.x_c, published.j, published.pof)
     for how, source in REBUILT.items():
-        for number, (name, problem) in enumerate(PROBLEMS.items()):
+        for number, (name, problem) in enumerate(DESIGN_PROBLEMS.items()):
             if problem.epsilon == 1e-6:  # the paper has none
                 continue
             swarm = study.read("designs", f"published_{number}_{how}")
@@ -375,7 +376,9 @@ def _designs(study: Study) -> Iterator[dict[str, Any]]:
             else:  # a positive cost is a penalty: none tried keeps epsilon
                 yield row(source, name, swarm["x_c"], claimed_j=-swarm["cost"] if swarm["cost"] < 0 else None)
     for model in MODELS:
-        for name, design in study.read("designs", f"designs_{model.lower()}")["designs"].items():
+        for name, design in SolvedDesigns.from_weights(
+            study.read("designs", f"designs_{model.lower()}")
+        ).designs.items():
             if "refused" in design:
                 yield row(model, name, None)
             else:
