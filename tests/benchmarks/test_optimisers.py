@@ -146,7 +146,7 @@ def test_searches_at_equal_numbers_of_control_points(name, setting, record):
         f"{label} ({budget})": summary(np.array(values) - best) | {"method": label, "budget": budget}
         for (label, budget), values in found.items()
     }
-    record(f"design_search: {name}", unit="" if goal.reliability else "MW", methods=methods)
+    record(f"design_search: {name}", unit="" if problem.reliability else "MW", methods=methods)
     assert all(np.median(values) - best < 1e-3 for (label, _), values in found.items() if label not in PEERS)
 
 
