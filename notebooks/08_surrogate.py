@@ -26,11 +26,10 @@ import xarray as xr
 from flowcal.challenge import BASELINE, INPUTS, LOADS, OUTPUTS, PUBLISHED
 from flowcal.decide.design import Effort, find_design
 from flowcal.decide.failure import (
-    AleatoryPlane,
     check_severity,
     crude_pof,
     failure_curves,
-    failure_levels,
+    failure_severities,
     measure_severity,
     sampled_pof,
 )
@@ -39,6 +38,7 @@ from flowcal.decide.paper import (
     determination,
     train_surrogate,
 )
+from flowcal.decide.plane import AleatoryPlane
 from flowcal.decide.power import (
     PowerEmulator,
     power_runs,
@@ -57,6 +57,7 @@ from flowcal.report.tables import (
     with_error,
 )
 from flowcal.simulate.campaign import run_campaign
+from flowcal.simulate.simulator import problem_of
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -265,9 +266,9 @@ plane = AleatoryPlane(model.f_a)
 x_e = model.e.sample(1, np.random.default_rng(11))[0]
 
 
-def levels_of(x_e, x_c):
-    """Failure levels of designs."""
-    return failure_levels(x_e=x_e, x_c=x_c, **box)
+def severities_of(x_e, x_c):
+    """Failure severities of designs."""
+    return failure_severities(x_e=x_e, x_c=x_c, **box)
 
 
 designs = {
@@ -276,13 +277,18 @@ designs = {
     .designs["reliability"]
     .x_c,
     "largest failure level": find_design(
-        performance, levels_of, model.e, Effort(), reliability=True
+        performance,
+        severities_of,
+        model.e,
+        Effort(),
+        problem_of(study.simulator),
+        reliability=True,
     ).x_c,
 }
 integral, sampled, crude, power = {}, {}, {}, {}
 for name, x_c in designs.items():
     place = {"x_e": x_e, "x_c": x_c, **box}
-    integral[name] = curve.pof(levels_of([x_e], [x_c]))[0]
+    integral[name] = curve.pof(severities_of([x_e], [x_c]))[0]
     sampled[name] = sampled_pof(
         plane, calls=budget.pof_calls, random_seed=12, **place
     )
@@ -292,7 +298,7 @@ for name, x_c in designs.items():
     power[name] = verified_performance(
         emulator,
         performance,
-        plane,
+        model.f_a,
         hours=budget.pof_calls,
         random_seed=14,
         **place,

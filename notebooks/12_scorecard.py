@@ -28,7 +28,7 @@ allowed_share = 0.0
 # %% tags=["hide-input"]
 import numpy as np
 from flowcal.challenge import ALEATORY, LOADS, POWERS
-from flowcal.decide.problems import PROBLEMS
+from flowcal.decide.design import DESIGN_PROBLEMS
 from flowcal.files import read_record, write_json
 from flowcal.report import figures
 from flowcal.report.scorecard import (
@@ -172,10 +172,14 @@ study.claim(
 def keeps(source, problem):
     """Whether a design keeps its epsilon under the truth, to two errors."""
     verdict = designs[source, problem]
-    return verdict.pof - 2 * verdict.pof_error <= PROBLEMS[problem].epsilon
+    return (
+        verdict.pof - 2 * verdict.pof_error <= DESIGN_PROBLEMS[problem].epsilon
+    )
 
 
-constrained = [name for name in PROBLEMS if PROBLEMS[name].epsilon]
+constrained = [
+    name for name in DESIGN_PROBLEMS if DESIGN_PROBLEMS[name].epsilon
+]
 study.claim(
     "UM2's designs keep every epsilon under the truth, within their error",
     all(keeps("UM2", problem) for problem in constrained),

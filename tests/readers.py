@@ -411,7 +411,12 @@ def networks() -> dict[str, Weights]:
     small = {"coupling_layers": 1, "hidden": (4,), "width": 4, "encoder_layers": 1, "heads": 2, "feed_forward": 4}
     hours = HourPosterior(Architecture(("X_a1", "X_a2"), True, "root", **small), 1)
     level_set = EpistemicLevelSet(posterior, Frame.whole(), [0.5, 0.5], -1.0)
-    parts = (posterior, hours, PowerEmulator(1), TimeStepSurrogate(2, 1))
+    parts = (
+        posterior,
+        hours,
+        PowerEmulator(2, 6, 3, random_seed=1),
+        TimeStepSurrogate(8, 60, 6, width=2, random_seed=1),
+    )
     return {type(part).__name__: part.to_weights() for part in parts} | {
         "EpistemicLevelSet": level_set.to_weights({"rounds": [1]})
     }

@@ -19,7 +19,8 @@ import pytest
 import zarr
 from distributed import LocalCluster
 
-from flowcal.decide.failure import AleatoryPlane, sampled_pof
+from flowcal.decide.failure import sampled_pof
+from flowcal.decide.plane import AleatoryPlane
 from flowcal.decide.problems import compare_performance
 from flowcal.errors import FlowcalWarning, InputError
 from flowcal.infer.models import PooledDraws

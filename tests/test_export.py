@@ -7,12 +7,16 @@ import pytest
 import xarray as xr
 
 from flowcal.challenge import OUTPUTS
+from flowcal.decide.failure import Severity
+from flowcal.decide.power import PowerEmulator
+from flowcal.decide.problems import SolvedDesigns
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
 from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
 from flowcal.report import export as submission
 from flowcal.report.export import SubmissionError, check_results, export_submission, read_results
 
 WINDS = FamilyDistribution((Cluster(1.0, (Marginal("Weibull", (0.88, -1.26)), Marginal("Weibull", (0.59, -1.55)))),))
+EMULATOR = PowerEmulator(2, 6, 3, random_seed=1)
 BOX = EpistemicBox([0.2, 0.3, 0.4], [0.3, 0.4, 0.5])
 DESIGN = {"x_c": [0.1, 0.2, 0.3], "performance": [6.1, 6.2], "j": [6.0, 0.05], "pof_over_e": [1e-8, 3e-8]}
 
@@ -29,7 +33,7 @@ class Kept:
         if name == "designs_um1":
             designs = dict.fromkeys(designs, DESIGN | {"pof_over_e": [0.003, 0.003]})
             designs["epsilon 1e-6"] = {"refused": "f_a resolves none below 0.001"}
-        return {"designs": designs}
+        return SolvedDesigns(EMULATOR, Severity(np.ones(200)), {"designs": designs}).to_weights()
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT
 
 from flowcal.challenge import BASELINE, LOADS, POWERS, PUBLISHED
-from flowcal.decide.failure import AleatoryPlane, sampled_pof
-from flowcal.decide.problems import PROBLEMS
+from flowcal.decide.design import DESIGN_PROBLEMS
+from flowcal.decide.failure import sampled_pof
+from flowcal.decide.plane import AleatoryPlane
 from flowcal.errors import InputError
 from flowcal.files import as_record, read_record, write_json
 from flowcal.report.figures.answer import draw_answer
@@ -220,7 +221,7 @@ def test_published_quantities_are_all_on_it(made):
         designs = {row.problem: row.x_c for row in made.designs if row.source == team}
         assert designs == {name: design.x_c for name, design in entry.designs.items()}
     for model in ("UM1", "UM2", "truth"):
-        assert {row.problem for row in made.designs if row.source == model} == set(PROBLEMS)
+        assert {row.problem for row in made.designs if row.source == model} == set(DESIGN_PROBLEMS)
         assert len([row for row in made.bounds if row.source == model]) == 2 * 2 * 6 * 2
 
 

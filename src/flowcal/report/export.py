@@ -22,6 +22,7 @@ from pydantic import AfterValidator, Field, create_model
 
 from flowcal.challenge import OUTPUTS
 from flowcal.decide.failure import RULE_OF_THREE
+from flowcal.decide.problems import SolvedDesigns
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Record, as_record, read_json
 from flowcal.infer.models import UncertaintyModel
@@ -106,7 +107,7 @@ def export_submission(study: Study, folder: Path) -> list[Path]:
             "file_references": {f"{kind}_samples": f"{name}_{kind}_samples.csv" for kind in SAMPLES},
             "prediction_intervals": _prediction_intervals(bounds),
         }
-        designs = study.read("designs", f"designs_{name.lower()}")["designs"]
+        designs = SolvedDesigns.from_weights(study.read("designs", f"designs_{name.lower()}")).designs
         results["problem_2"][key] = _design_rows(designs, models[name].f_a.resolution)
     check_results(results)
     contents = {"results.json": json.dumps(results, indent=4) + "\n"}

@@ -14,7 +14,8 @@ from pydantic import Field, field_validator
 
 from flowcal import __version__
 from flowcal.challenge import EPISTEMIC, LOADS, OUTPUTS, PUBLISHED
-from flowcal.decide.problems import PROBLEMS
+from flowcal.decide.design import DESIGN_PROBLEMS
+from flowcal.decide.problems import SolvedDesigns
 from flowcal.files import Record, as_record
 from flowcal.infer.checks import coverage
 from flowcal.infer.models import EpistemicBox, EpistemicSet
@@ -122,7 +123,7 @@ class Design(Record):
     """A design with what its makers claim and the truth's verdict; `x_c` is None where a model refuses the problem."""
 
     source: Source
-    problem: Annotated[str, Field(pattern=_one_of(PROBLEMS))]
+    problem: Annotated[str, Field(pattern=_one_of(DESIGN_PROBLEMS))]
     x_c: Point | None
     claimed_j: Number | None
     claimed_pof: Share | None
@@ -170,7 +171,7 @@ def make_scorecard(study: Study) -> Scorecard:
             for row in _designs(study)
         ],
         "baseline": judged["baseline"],
-        "best_j": study.read("designs", "designs_truth")["designs"]["performance"]["j"][0],
+        "best_j": _designs_of(study, "truth")["performance"]["j"][0],
         "coverage": {trial: coverage(rank, 0.9).tolist() for trial, rank in zip(trials, ranks, strict=True)},
     }
     return as_record(Scorecard, gathered, "the scorecard")
@@ -239,13 +240,18 @@ def _our_bounds(study: Study) -> Iterator[tuple[Any, ...]]:
             yield model, reading, alpha, output, side, bound, error
 
 
+def _designs_of(study: Study, model: str) -> Mapping[str, Any]:
+    """The designs of one uncertainty model by problem."""
+    return SolvedDesigns.from_weights(study.read("designs", f"designs_{model.lower()}")).designs
+
+
 def _designs(study: Study) -> Iterator[tuple[Any, ...]]:
     """Every design by source and problem, with what its makers claim."""
     for team, entry in PUBLISHED.items():
         for name, published in entry.designs.items():
             yield team, name, published.x_c, published.j, published.pof
     for how, source in REBUILT.items():
-        for place, (name, problem) in enumerate(PROBLEMS.items()):
+        for place, (name, problem) in enumerate(DESIGN_PROBLEMS.items()):
             if problem.epsilon == 1e-6:  # the paper has none
                 continue
             swarm = study.read("designs", f"published_{place}_{how}")
@@ -255,7 +261,7 @@ def _designs(study: Study) -> Iterator[tuple[Any, ...]]:
             else:  # a positive cost is a penalty: no design that was tried keeps epsilon
                 yield source, name, swarm["x_c"], -cost if cost < 0 else None, None
     for model in MODELS:
-        for name, design in study.read("designs", f"designs_{model.lower()}")["designs"].items():
+        for name, design in _designs_of(study, model).items():
             if "refused" in design:
                 yield model, name, None, None, None
             else:

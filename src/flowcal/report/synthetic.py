@@ -18,8 +18,14 @@ from scipy.optimize import brentq
 from flowcal.challenge import ALEATORY, EPISTEMIC, TABLE_1
 from flowcal.decide.design import DesignError, Effort, find_design
 from flowcal.decide.failure import failure_curves, measure_severity
-from flowcal.decide.power import PowerEmulator, tabulate_performance, train_power_emulator
-from flowcal.decide.problems import FailureLevels, compare_performance, refine_emulator, required_level
+from flowcal.decide.power import PowerEmulator, tabulate_performance
+from flowcal.decide.problems import (
+    DesignSettings,
+    FailureSeverities,
+    compare_performance,
+    refine_emulator,
+    required_severity,
+)
 from flowcal.files import Weights
 from flowcal.infer.checks import energy_distance
 from flowcal.infer.families import FAMILIES, FamilyDistribution
@@ -37,7 +43,7 @@ from flowcal.infer.um1 import (
 from flowcal.infer.um2_aleatory import AleatoryEstimator, Form, fit_family, infer_population
 from flowcal.infer.um2_epistemic import EpistemicLevelSet, Rounds, infer_shared
 from flowcal.simulate.campaign import run_campaign
-from flowcal.simulate.simulator import Simulator, fresh_seeds
+from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
 __all__ = [
     "ENTROPY",
@@ -333,24 +339,24 @@ def judge_designs(
         system, simulator, AleatoryEstimator.from_weights(weights, "cpu"), rounds, draws, replicates
     )
     severity = measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng)
-    everywhere = train_power_emulator(simulator, model, size, training, trainer=Trainer("cpu"))
-    refined = refine_emulator(simulator, model, everywhere, severity, effort, size, training, trainer=Trainer("cpu"))
+    settings = DesignSettings(size, training, size, training, SEEDS, effort)
+    refined = refine_emulator(simulator, model, None, severity, settings, trainer=Trainer("cpu"))
     emulator = PowerEmulator.from_weights(refined, "cpu")
     inferred, true = tabulate_performance(emulator, [model.f_a, system.f_a], model.e)
     curves = failure_curves([model.f_a, *others], severity)
     (true_curve,) = failure_curves([system.f_a], measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng))
-    levels, x_e = FailureLevels(simulator), system.x_e[None]
+    severities, x_e = FailureSeverities(simulator), system.x_e[None]
     cases = {
-        "credible": (inferred, model.e, required_level(curves, EPSILON)),
-        "plain": (inferred, model.e, curves[0].level_of(EPSILON)),
-        "truth": (true, EpistemicBox(system.x_e, system.x_e), true_curve.level_of(EPSILON)),
+        "credible": (inferred, model.e, required_severity(curves, EPSILON)),
+        "plain": (inferred, model.e, curves[0].severity_of(EPSILON)),
+        "truth": (true, EpistemicBox(system.x_e, system.x_e), true_curve.severity_of(EPSILON)),
     }
     row: dict[str, Any] = {"number": number, "shape": system.shape, "contains": bool(model.e.contains(x_e)[0])}
-    for name, (performance, e, level) in cases.items():
-        row[name] = {"level": level, "x_c": None, "pof": None, "j": None}
+    for name, (performance, e, required) in cases.items():
+        row[name] = {"level": required, "x_c": None, "pof": None, "j": None}
         with suppress(DesignError):
-            x_c = find_design(performance, levels, e, effort, level).x_c
-            row[name] |= {"x_c": list(x_c), "pof": float(true_curve(levels(x_e, [x_c]).min()))}
+            x_c = find_design(performance, severities, e, effort, problem_of(simulator), required).x_c
+            row[name] |= {"x_c": list(x_c), "pof": float(true_curve(severities(x_e, [x_c]).min()))}
     solved = [name for name in cases if row[name]["x_c"]]
     if solved:
         tried = [row[name]["x_c"] for name in solved]

@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from flowcal.challenge import PublishedEntry
-from flowcal.decide.failure import AleatoryPlane, sampled_pof
+from flowcal.decide.failure import sampled_pof
+from flowcal.decide.plane import AleatoryPlane
 from flowcal.decide.problems import compare_performance
 from flowcal.infer.checks import energy_distance
 from flowcal.infer.models import AleatoryDistribution, EpistemicBox, EpistemicSet, UncertaintyModel
