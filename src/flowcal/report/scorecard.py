@@ -240,7 +240,7 @@ def _our_bounds(study: Study) -> Iterator[tuple[Any, ...]]:
             yield model, reading, alpha, output, side, bound, error
 
 
-def _designs_of(study: Study, model: str) -> Mapping[str, Any]:
+def _designs_of(study: Study, model: str) -> dict[str, Any]:
     """The designs of one uncertainty model by problem."""
     return SolvedDesigns.from_weights(study.read("designs", f"designs_{model.lower()}")).designs
 
