@@ -5,11 +5,11 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PROFILE ?= quick
 BIN := .venv/bin
-SHARED := --numprocesses logical --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 READY := .venv/ready
 
 .DEFAULT_GOAL := book
-.PHONY: setup book test full published pdf score bench lint serve clean
+.PHONY: setup book test test-long full published pdf score bench lint serve clean
 
 setup: $(READY)
 
@@ -23,13 +23,17 @@ book: setup            ## run the chapters and render them into _build/html
 	$(BIN)/flowcal run --profile $(PROFILE)
 	$(BIN)/flowcal book --profile $(PROFILE)
 
-test: export OMP_NUM_THREADS = 1
-test: book             ## run the tests, then every chapter against its stored outputs
-	$(BIN)/python -m pytest $(SHARED) tests --doctest-modules src
-	$(BIN)/python -m pytest $(SHARED) --nbval --nbval-current-env notebooks
+test: book             ## run the tests, and every chapter against its stored outputs
+	@failed=0; \
+	$(PYTEST) tests --doctest-modules src || failed=1; \
+	$(PYTEST) --nbval --nbval-current-env notebooks || failed=1; \
+	exit $$failed
+
+test-long: book        ## run the long matrices of faults, spoiled files and pages
+	$(PYTEST) tests -m long
 
 full: PROFILE = full
-full: book             ## the same with the paper's budgets
+full: book             ## the same as book with the paper's budgets
 
 published: setup       ## render the chapters kept in book/published without running them
 	$(BIN)/flowcal book --published
@@ -37,7 +41,7 @@ published: setup       ## render the chapters kept in book/published without run
 pdf: setup             ## print the chapters kept in book/published as _build/flowcal.pdf, with a Chromium
 	$(BIN)/flowcal book --published --pdf
 
-score: setup           ## hold published results and both methods against known truths, with the networks of `full`
+score: setup           ## judge both methods on synthetic systems, with the networks of `full`
 	$(BIN)/flowcal run --profile full
 	$(BIN)/flowcal score
 
@@ -45,7 +49,7 @@ bench: setup           ## measure what the page of benchmarks shows, beside the 
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.txt --requirement tests/benchmarks/requirements.txt
 	$(BIN)/python -m pytest tests/benchmarks -s
 
-lint: setup            ## check style and types, and that pins and pairs of notebooks are in step
+lint: setup            ## check style and types, and that pairs of notebooks are in step
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

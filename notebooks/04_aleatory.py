@@ -36,7 +36,7 @@ from flowcal.infer.um1 import (
     infer_aleatory,
 )
 from flowcal.report import figures
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import listed, markdown_table
 from flowcal.report.truth import (
     direct_distances_by_hours,
     distances_by_hours,
@@ -405,13 +405,6 @@ figures.present(
 )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-
-
-def pair(values):
-    """Two numbers as text."""
-    return f"{values[0]:.3f}, {values[1]:.3f}"
-
-
 published = scores["as published"]
 Markdown(
     markdown_table(
@@ -423,8 +416,8 @@ Markdown(
                 form(published[key]["truth"]),
             )
             for label, key, form in (
-                ("mean of $X_{a1}$, $X_{a2}$", "mean", pair),
-                ("standard deviation", "standard_deviation", pair),
+                ("mean of $X_{a1}$, $X_{a2}$", "mean", listed),
+                ("standard deviation", "standard_deviation", listed),
                 ("correlation", "correlation", "{:+.2f}".format),
             )
         ]
@@ -444,7 +437,7 @@ Markdown(
             ),
             (
                 "coverage of 90 % intervals",
-                *(pair(covered[name]) for name in models),
+                *(listed(covered[name]) for name in models),
                 "0.900, 0.900",
             ),
         ],
@@ -502,8 +495,8 @@ minutes = {
 best_distance = scores["fresh seeds"]["energy_distance"]
 glue("runs", f"{budget.aleatory_runs:,}", display=False)
 glue("hours", f"{all_hours:,}", display=False)
-glue("published_coverage", pair(covered["as published"]), display=False)
-glue("fresh_coverage", pair(covered["fresh seeds"]), display=False)
+glue("published_coverage", listed(covered["as published"]), display=False)
+glue("fresh_coverage", listed(covered["fresh seeds"]), display=False)
 glue("published_loss", f"{fresh_loss['as published']:.1f}", display=False)
 glue("fresh_loss", f"{fresh_loss['fresh seeds']:.2f}", display=False)
 glue("published_distance", f"{published['energy_distance']:.4f}", display=False)

@@ -49,7 +49,13 @@ from flowcal.infer.um1 import (
     infer_set,
 )
 from flowcal.report import figures
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import (
+    interval,
+    listed,
+    markdown_table,
+    with_error,
+    yes_or_no,
+)
 from flowcal.report.truth import score_box, score_set, true_uncertainty_model
 from flowcal.study import Study
 from IPython.display import Markdown, display
@@ -315,13 +321,6 @@ figures.present(
 )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-
-
-def interval(low, high):
-    """An interval as text."""
-    return f"[{low:.2f}, {high:.2f}]"
-
-
 Markdown(
     markdown_table(
         [
@@ -335,9 +334,9 @@ Markdown(
         [
             (
                 f"$X_{{e{number + 1}}}$",
-                interval(*team.x_e_intervals[name]),
+                interval(*team.x_e_intervals[name], ".2f"),
                 team.x_e_best[number],
-                interval(um_1["low"][number], um_1["high"][number]),
+                interval(um_1["low"][number], um_1["high"][number], ".2f"),
                 f"{um_1['best_guess'][number]:.3f}",
                 f"{truth[number]:.3f}",
             )
@@ -354,9 +353,9 @@ Markdown(
             ),
             (
                 "holds $X_e^*$",
-                "yes" if score_box(team)["contains"] else "no",
+                yes_or_no(score_box(team)["contains"]),
                 "",
-                "yes" if verdict["contains"] else "no",
+                yes_or_no(verdict["contains"]),
                 "",
                 "",
             ),
@@ -411,14 +410,6 @@ study.claim(
 )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-
-
-def two_errors(result, kind):
-    """A score with two standard errors."""
-    value, error = score(result, kind)
-    return value, 2 * error
-
-
 readings = {
     f"{budget.epistemic_runs:,}": published,
     f"{budget.more_epistemic_runs:,}": more,
@@ -436,16 +427,11 @@ Markdown(
             (
                 reading,
                 number,
-                "{:+.2f} ± {:.2f}".format(
-                    *two_errors(results[number], "fixed")
+                *(
+                    with_error(*score(results[number], kind), "+.2f", ".2f")
+                    for kind in ("fixed", "fresh")
                 ),
-                "{:+.2f} ± {:.2f}".format(
-                    *two_errors(results[number], "fresh")
-                ),
-                ", ".join(
-                    f"{share:.2f}"
-                    for share in coverage(results[number]["fresh"]["rank"], 0.9)
-                ),
+                listed(coverage(results[number]["fresh"]["rank"], 0.9), ".2f"),
             )
             for reading, results in readings.items()
             for number in sorted(PUBLISHED_POINTS & set(results))
@@ -519,9 +505,9 @@ Markdown(
         [
             (
                 label,
-                *(interval(*pair) for pair in chosen.bounding_box.T),
+                *(interval(*ends, ".2f") for ends in chosen.bounding_box.T),
                 f"{chosen.volume:.4f}",
-                "yes" if score_set(chosen)["contains"] else "no",
+                yes_or_no(score_set(chosen)["contains"]),
             )
             for label, chosen in boxes.items()
         ],

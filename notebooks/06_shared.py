@@ -54,7 +54,7 @@ from flowcal.infer.um2_epistemic import (
 )
 from flowcal.report import figures
 from flowcal.report.inferred import moments, tail_of
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import interval, listed, markdown_table
 from flowcal.report.truth import (
     score_aleatory,
     score_box,
@@ -205,7 +205,7 @@ guess = estimator.sample(
 rms = np.sqrt(np.mean((guess - x_a)[~windless] ** 2, axis=0))
 glue("rms", f"{rms[0]:.4f} and {rms[1]:.4f}", display=False)
 glue("estimator_runs", f"{budget.estimator_runs:,}", display=False)
-glue("estimator_coverage", f"{covered[0]:.3f}, {covered[1]:.3f}", display=False)
+glue("estimator_coverage", listed(covered), display=False)
 
 # %% [markdown]
 # On hours whose first load is nowhere 0 its errors are {glue:text}`rms` (root mean square, $X_{a1}$ and $X_{a2}$). Whoever knew the law of
@@ -277,7 +277,7 @@ Markdown(
         [
             (
                 f"$X_{{e{number + 1}}}$",
-                f"[{e_1.bounding_box[0, number]:.2f}, {e_1.bounding_box[1, number]:.2f}]",
+                interval(*e_1.bounding_box[:, number], ".2f"),
                 f"{low[number]:.6f}",
                 f"{high[number]:.6f}",
                 f"{truth[number]:.6f}",
@@ -507,7 +507,7 @@ Markdown(
                 f"{count:,}",
                 kept["candidates"][0]["name"],
                 f"{exceeded(kept['distribution']):.1e}",
-                f"[{intervals[count][0]:.0e}, {intervals[count][1]:.0e}]",
+                interval(*intervals[count], ".0e"),
             )
             for count, kept in by_hours.items()
         ]

@@ -40,7 +40,12 @@ from flowcal.report.inferred import (
     inferred_models,
     inferred_replicates,
 )
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import (
+    interval,
+    listed,
+    markdown_table,
+    with_error,
+)
 from flowcal.report.truth import true_uncertainty_model
 from flowcal.study import Study
 from IPython.display import Markdown
@@ -149,10 +154,10 @@ def ours(results, name, alpha, output, side):
     """A bound with its error, as text."""
     bound = results[name].sel(alpha=alpha, output=output, side=side)
     if "standard_error" in bound:
-        return (
-            f"{bound.bound.item():,.1f} ± {2 * bound.standard_error.item():.1f}"
-        )
-    return f"{bound.bound.item():,.1f} [{bound.low.item():,.1f}, {bound.high.item():,.1f}]"
+        error = bound.standard_error.item()
+        return with_error(bound.bound.item(), error, ",.1f", ".1f")
+    ends = interval(bound.low.item(), bound.high.item(), ",.1f")
+    return f"{bound.bound.item():,.1f} {ends}"
 
 
 Markdown(
@@ -260,7 +265,7 @@ def range_of(name, alpha):
     """The bound of a model with the range of its replicates, as text."""
     bound = trajectory[name].bound.sel(side="upper", alpha=alpha, output="y4")
     low, high = spread[name].sel(alpha=alpha).values
-    return f"{bound.item():,.0f} [{low:,.0f}, {high:,.0f}]"
+    return f"{bound.item():,.0f} {interval(low, high, ',.0f')}"
 
 
 Markdown(
@@ -326,10 +331,8 @@ def as_interval(result, alpha):
 
 def upper_bounds(name, alpha):
     """Upper bounds of the loads per trajectory, as text."""
-    return ", ".join(
-        f"{trajectory[name].bound.sel(side='upper', alpha=alpha, output=output).item():,.0f}"
-        for output in LOADS
-    )
+    bounds = trajectory[name].bound.sel(side="upper", alpha=alpha)
+    return listed(bounds.sel(output=list(LOADS)).values, ",.0f")
 
 
 published_y4 = PUBLISHED["Wang et al."].prediction[0.95]["y4"]

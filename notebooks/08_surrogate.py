@@ -26,11 +26,10 @@ import xarray as xr
 from flowcal.challenge import BASELINE, INPUTS, LOADS, OUTPUTS, PUBLISHED
 from flowcal.decide.design import Effort, find_design
 from flowcal.decide.failure import (
-    AleatoryPlane,
     check_severity,
     crude_pof,
     failure_curves,
-    failure_levels,
+    failure_severities,
     measure_severity,
     sampled_pof,
 )
@@ -39,6 +38,7 @@ from flowcal.decide.paper import (
     determination,
     train_surrogate,
 )
+from flowcal.decide.plane import AleatoryPlane
 from flowcal.decide.power import (
     PowerEmulator,
     power_runs,
@@ -50,8 +50,14 @@ from flowcal.infer.train import Training
 from flowcal.problem import SEED_MAX
 from flowcal.report import figures
 from flowcal.report.inferred import inferred_models
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import (
+    listed,
+    markdown_table,
+    probability,
+    with_error,
+)
 from flowcal.simulate.campaign import run_campaign
+from flowcal.simulate.simulator import problem_of
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -260,9 +266,9 @@ plane = AleatoryPlane(model.f_a)
 x_e = model.e.sample(1, np.random.default_rng(11))[0]
 
 
-def levels_of(x_e, x_c):
-    """Failure levels of designs."""
-    return failure_levels(x_e=x_e, x_c=x_c, **box)
+def severities_of(x_e, x_c):
+    """Failure severities of designs."""
+    return failure_severities(x_e=x_e, x_c=x_c, **box)
 
 
 designs = {
@@ -271,13 +277,18 @@ designs = {
     .designs["reliability"]
     .x_c,
     "largest failure level": find_design(
-        performance, levels_of, model.e, Effort(), reliability=True
+        performance,
+        severities_of,
+        model.e,
+        Effort(),
+        problem_of(study.simulator),
+        reliability=True,
     ).x_c,
 }
 integral, sampled, crude, power = {}, {}, {}, {}
 for name, x_c in designs.items():
     place = {"x_e": x_e, "x_c": x_c, **box}
-    integral[name] = curve.pof(levels_of([x_e], [x_c]))[0]
+    integral[name] = curve.pof(severities_of([x_e], [x_c]))[0]
     sampled[name] = sampled_pof(
         plane, calls=budget.pof_calls, random_seed=12, **place
     )
@@ -287,7 +298,7 @@ for name, x_c in designs.items():
     power[name] = verified_performance(
         emulator,
         performance,
-        plane,
+        model.f_a,
         hours=budget.pof_calls,
         random_seed=14,
         **place,
@@ -314,9 +325,8 @@ study.claim(
 def seen(result):
     """A sampled probability of system failure with its error, or the bound where nothing was seen."""
     row = result.sel(failure="system")
-    if row.pof == 0:
-        return f"below {row.upper.item():.1e}"
-    return f"{row.pof.item():.2e} ± {2 * row.standard_error.item():.0e}"
+    numbers = (row.pof, row.standard_error, row.upper)
+    return probability(*(number.item() for number in numbers))
 
 
 Markdown(
@@ -336,7 +346,7 @@ Markdown(
                 seen(sampled[name]),
                 seen(crude[name]),
                 f"{performance([x_e], [x_c])[0]:.3f}",
-                "{:.3f} ± {:.3f}".format(*np.array(power[name]) * [1, 2]),
+                with_error(*power[name], ".3f"),
             )
             for name, x_c in designs.items()
         ],
@@ -352,7 +362,7 @@ glue("mean_ceiling", f"{quality.ceiling.mean().item():.3f}", display=False)
 glue("peak_ratio", f"{1 - ratio:.0%}", display=False)
 glue("explained", f"{explained:.5f}", display=False)
 glue("pvalue", f"{pvalue:.2f}", display=False)
-glue("ratios", ", ".join(f"{value:.2f}" for value in ratios), display=False)
+glue("ratios", listed(ratios, ".2f"), display=False)
 glue("seconds", f"{sum(emulator.history.seconds):.0f}", display=False)
 
 # %% [markdown]

@@ -23,30 +23,33 @@ allowed_share = 0.0
 # %% tags=["hide-input"]
 import numpy as np
 from flowcal.challenge import BASELINE, PUBLISHED
-from flowcal.decide.design import DesignError, find_design
-from flowcal.decide.failure import failure_curves, measure_severity
+from flowcal.decide.design import DESIGN_PROBLEMS, DesignError, find_design
+from flowcal.decide.failure import failure_curves
 from flowcal.decide.paper import TimeStepSurrogate, published_design
-from flowcal.decide.power import (
-    PowerEmulator,
-    tabulate_performance,
-    train_power_emulator,
-)
+from flowcal.decide.power import PowerEmulator, tabulate_performance
 from flowcal.decide.problems import (
-    PROBLEMS,
-    FailureLevels,
+    DesignSettings,
+    FailureSeverities,
+    SolvedDesigns,
     compare_performance,
-    optimal_designs,
+    designs_for,
     polish_design,
-    refine_emulator,
-    required_level,
+    required_severity,
 )
 from flowcal.report import figures
 from flowcal.report.inferred import (
     inferred_models,
     inferred_replicates,
 )
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import (
+    interval,
+    markdown_table,
+    point,
+    probability,
+    with_error,
+)
 from flowcal.report.truth import REBUILT, judge_by_truth, true_uncertainty_model
+from flowcal.simulate.simulator import problem_of
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -106,17 +109,17 @@ as_published = {
         published_design,
         surrogate=surrogate,
         e=models["UM1"].e,
-        problem=name.split()[0],
+        goal=goal,
+        problem=problem_of(study.simulator),
         x_a=x_a,
         epistemic_draws=10,
         particles=20,
         iterations=budget.published_iterations,
         random_seed=1,
-        epsilon=problem.epsilon,
     )
-    for number, (name, problem) in enumerate(PROBLEMS.items())
+    for number, (name, goal) in enumerate(DESIGN_PROBLEMS.items())
     for how, x_a in drawn.items()
-    if problem.epsilon != 1e-6
+    if goal.epsilon != 1e-6
 }
 
 # %% [markdown]
@@ -131,54 +134,34 @@ as_published = {
 # variate for $J$ and importance sampling for pof.
 
 # %%
-severity = measure_severity(
-    x_e=[0.5] * 3,
-    x_c=[0.5] * 3,
-    runs=budget.severity_runs,
-    rng=np.random.default_rng(2),
-    **box,
+settings = DesignSettings(
+    emulator_runs=budget.emulator_runs,
+    emulator_training=budget.emulator_training,
+    refinement_runs=budget.refinement_runs,
+    refinement_training=budget.refinement_training,
+    severity_runs=budget.severity_runs,
+    effort=budget.effort,
+    hours=budget.design_hours,
+    pof_calls=budget.pof_calls,
 )
-everywhere = {"UM2": study.read("surrogate", "power")} | {
-    name: study.keep(
-        f"power_{name.lower()}",
-        train_power_emulator,
-        model=models[name],
-        size=budget.emulator_runs,
-        training=budget.emulator_training,
-        trainer=study.trainer,
-        **box,
+everywhere = study.read("surrogate", "power")  # as trained for UM2
+solved = {
+    name: SolvedDesigns.from_weights(
+        study.keep(
+            f"designs_{name.lower()}",
+            designs_for,
+            model=model,
+            replicates=replicates[name],
+            settings=settings,
+            random_seed=3,
+            emulator=everywhere if name == "UM2" else None,
+            trainer=study.trainer,
+            **box,
+        )
     )
-    for name in ("UM1", "truth")
+    for name, model in models.items()
 }
-refined, results = {}, {}
-for name, model in models.items():
-    key = name.lower()
-    refined[name] = study.keep(
-        f"refined_{key}",
-        refine_emulator,
-        model=model,
-        emulator=everywhere[name],
-        severity=severity,
-        effort=budget.effort,
-        size=budget.refinement_runs,
-        training=budget.refinement_training,
-        trainer=study.trainer,
-        **box,
-    )
-    results[name] = study.keep(
-        f"designs_{key}",
-        optimal_designs,
-        model=model,
-        replicates=replicates[name],
-        emulator=refined[name],
-        severity=severity,
-        effort=budget.effort,
-        hours=budget.design_hours,
-        pof_calls=budget.pof_calls,
-        random_seed=3,
-        **box,
-    )
-designs = {name: result["designs"] for name, result in results.items()}
+designs = {name: found.designs for name, found in solved.items()}
 
 # %% [markdown]
 # ## The landscape
@@ -188,20 +171,22 @@ designs = {name: result["designs"] for name, result in results.items()}
 # the most reliable design stands between them.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-emulator = PowerEmulator.from_weights(everywhere["UM2"])
+emulator = PowerEmulator.from_weights(everywhere)
 (performance,) = tabulate_performance(
     emulator, [models["UM2"].f_a], models["UM2"].e
 )
-(curve,) = failure_curves([models["UM2"].f_a], severity)
-levels = FailureLevels(**box)
+(curve,) = failure_curves([models["UM2"].f_a], solved["UM2"].severity)
+severities = FailureSeverities(**box)
 grid, heights = np.linspace(0, 1, budget.landscape_points), np.linspace(0, 1, 9)
 x_c = np.stack(np.meshgrid(heights, grid, grid, indexing="ij"), -1).reshape(
     -1, 3
 )[:, [1, 2, 0]]
-x_e = np.tile(designs["UM2"]["reliability"]["worst_for_level"], (len(x_c), 1))
+x_e = np.tile(
+    designs["UM2"]["reliability"]["worst_for_severity"], (len(x_c), 1)
+)
 shape = (len(heights), len(grid), len(grid))
 j = performance(x_e, x_c).reshape(shape)
-pof = curve(levels(x_e, x_c).min(axis=1)).reshape(shape)
+pof = curve(severities(x_e, x_c).min(axis=1)).reshape(shape)
 marks = {
     f"{name}, optimum {number}": basin["x_c"]
     for name, most in (("performance", 4), ("reliability", 1))
@@ -234,16 +219,11 @@ figures.present(
 # %% tags=["hide-input", "nbval-ignore-output"]
 
 
-def point(x_c):
-    """A control point as text."""
-    return "[" + ", ".join(f"{value:.3f}" for value in x_c) + "]"
-
-
 def seen_j(design):
     """J as simulated, with the range over f_a, as text."""
     low, high = design["j_over_f_a"]
-    return "{:.3f} ± {:.3f}".format(*np.array(design["j"]) * [1, 2]) + (
-        f" [{low:.3f}, {high:.3f}]" if high > low else ""
+    return with_error(*design["j"], ".3f") + (
+        f" {interval(low, high, '.3f')}" if high > low else ""
     )
 
 
@@ -254,11 +234,9 @@ def seen_pof(design, resolution):
     )
     if resolution > 0:
         return f"below {design['pof_over_e'][1]:.0e}"
-    if pof == 0:
-        return f"below {upper:.1e}"
     low, high = design["pof_over_f_a"]
-    return f"{pof:.1e} ± {2 * error:.0e}" + (
-        f" [{low:.1e}, {high:.1e}]" if high > low else ""
+    return probability(pof, error, upper, ".1e") + (
+        f" {interval(low, high, '.1e')}" if high > low and pof > 0 else ""
     )
 
 
@@ -288,7 +266,7 @@ rows = [
         "" if entry.designs[name].pof is None else entry.designs[name].pof,
     )
     for team, entry in PUBLISHED.items()
-    for name in PROBLEMS
+    for name in DESIGN_PROBLEMS
     if name in entry.designs
 ]
 for name, by_problem in designs.items():
@@ -304,7 +282,7 @@ for name, by_problem in designs.items():
         )
         for problem, design in by_problem.items()
     ]
-order = list(PROBLEMS)
+order = list(DESIGN_PROBLEMS)
 Markdown(
     markdown_table(
         ["problem", "by", "$X_c$", "$J$ [MW]", "pof"],
@@ -343,10 +321,10 @@ study.claim(
     "no simulated pof exceeds its epsilon by more than its error",
     all(
         design["pof"]["pof"][-1] - 2 * design["pof"]["standard_error"][-1]
-        <= PROBLEMS[problem].epsilon
+        <= DESIGN_PROBLEMS[problem].epsilon
         for name in ("UM2", "truth")
         for problem, design in designs[name].items()
-        if PROBLEMS[problem].epsilon
+        if DESIGN_PROBLEMS[problem].epsilon
     ),
 )
 study.claim(
@@ -404,15 +382,6 @@ best_j = best["j"][0]
 j_of = {name: best_j + row["difference"] for name, row in judged.items()}
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-
-
-def judged_pof(row):
-    """The probability of failure with two standard errors, or its bound, as text."""
-    if row["pof"] == 0:
-        return f"below {row['pof_upper']:.1e}"
-    return f"{row['pof']:.2e} ± {2 * row['pof_error']:.0e}"
-
-
 Markdown(
     markdown_table(
         [
@@ -428,7 +397,7 @@ Markdown(
                 point(tried[name]),
                 f"{j_of[name]:.3f}",
                 f"{100 * (1 - j_of[name] / best_j):z.3f} ± {200 * row['difference_error'] / best_j:.3f}",
-                judged_pof(row),
+                probability(row["pof"], row["pof_error"], row["pof_upper"]),
             )
             for name, row in judged.items()
         ],
@@ -479,6 +448,16 @@ study.claim(
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
+
+
+def less_the_first(place):
+    """How far a design's J is from the first optimum's, as text."""
+    row = found.isel(design=place)
+    return with_error(
+        row.difference.item(), row.standard_error.item(), "+.4f", ".4f"
+    )
+
+
 Markdown(
     markdown_table(
         [
@@ -492,9 +471,9 @@ Markdown(
             (
                 point(x_c),
                 f"{found.j[place].item():.4f}",
-                f"{found.difference[place].item():+.4f} ± {2 * found.standard_error[place].item():.4f}",
+                less_the_first(place),
                 point(climbed[place]),
-                f"{found.difference[place + len(optima)].item():+.4f} ± {2 * found.standard_error[place + len(optima)].item():.4f}",
+                less_the_first(place + len(optima)),
             )
             for place, x_c in enumerate(optima)
         ],
@@ -514,22 +493,26 @@ def front(name):
     """Pof and J of designs for a range of epsilon, as a model sees them, (n, 2)."""
     model = models[name]
     f_as = [model.f_a, *replicates[name]]
-    emulator = PowerEmulator.from_weights(refined[name])
-    (performance,) = tabulate_performance(emulator, f_as[:1], model.e)
-    curves = failure_curves(f_as, severity)
+    (performance,) = tabulate_performance(
+        solved[name].emulator, f_as[:1], model.e
+    )
+    curves = failure_curves(f_as, solved[name].severity)
     points = []
     for epsilon in EPSILONS:
         try:
             design = find_design(
                 performance,
-                levels,
+                severities,
                 model.e,
                 budget.effort,
-                required_level(curves, epsilon),
+                problem_of(study.simulator),
+                required_severity(curves, epsilon),
             )
         except DesignError:
             break
-        points.append((curves[0](design.level[0]), design.performance[0]))
+        points.append(
+            (curves[0](design.failure_severity[0]), design.performance[0])
+        )
     return np.reshape(points, (-1, 2))
 
 
@@ -563,19 +546,16 @@ figures.present(
 # ## What it costs
 
 # %%
-seconds = (
-    sum(
-        sum(PowerEmulator.from_weights(weights["UM2"]).history.seconds)
-        for weights in (everywhere, refined)
-    )
-    + (results["UM2"]["seconds"])
+seconds = solved["UM2"].result["seconds"] + sum(
+    sum(network.history.seconds)
+    for network in (emulator, solved["UM2"].emulator)
 )
 calls = (
     budget.emulator_runs
     + budget.refinement_runs
     + budget.severity_runs
-    + 2 * results["UM2"]["calls"]["search"]
-    + results["UM2"]["calls"]["verification"]
+    + 2 * solved["UM2"].result["calls"]["search"]
+    + solved["UM2"].result["calls"]["verification"]
 )
 study.claim(
     "all five problems for UM2 take at most 300,000 simulations, verification included",

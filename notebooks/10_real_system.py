@@ -38,7 +38,7 @@ from flowcal.infer.um2_epistemic import (
 )
 from flowcal.report import figures
 from flowcal.report.inferred import moments, tail_of
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import interval, markdown_table, with_error
 from flowcal.report.truth import (
     score_set,
     true_exceedance,
@@ -200,11 +200,8 @@ Markdown(
             (
                 f"$X_{{e{number + 1}}}$",
                 *(
-                    f"[{least:.4g}, {most:.4g}]"
-                    for least, most in [
-                        one.bounding_box[:, number]
-                        for one in (e, *published.values())
-                    ]
+                    interval(*one.bounding_box[:, number], ".4g")
+                    for one in (e, *published.values())
                 ),
                 f"{truth[number]:.4f}",
             )
@@ -273,7 +270,7 @@ Markdown(
     markdown_table(
         ["", "from these hours", "specification"],
         [
-            (label, f"{value:.3f} ± {2 * spread:.3f}", f"{known:.3f}")
+            (label, with_error(value, spread, ".3f"), f"{known:.3f}")
             for label, value, spread, known in zip(
                 labels, estimate, error, target, strict=True
             )

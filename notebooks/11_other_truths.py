@@ -25,7 +25,7 @@ import numpy as np
 from flowcal.report import figures
 from flowcal.report.replication import read_replication
 from flowcal.report.synthetic import EPSILON, SHAPES, judge
-from flowcal.report.tables import markdown_table
+from flowcal.report.tables import markdown_table, with_error
 from flowcal.study import Study
 from IPython.display import Markdown
 from myst_nb import glue
@@ -107,9 +107,7 @@ Markdown(
             ),
             (
                 "log density gained over the heap, shape *narrow* [nats]",
-                "{:.3f} ± {:.3f}".format(
-                    *np.array(summary["gain_over_pooling_narrow"]) * [1, 2]
-                ),
+                with_error(*summary["gain_over_pooling_narrow"], ".3f"),
                 "",
             ),
             *(

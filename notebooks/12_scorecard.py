@@ -14,7 +14,7 @@
 # paper cost.
 #
 # Nothing is computed here. Every number was kept by an earlier chapter and is gathered in `scorecard.json` among the artifacts of the
-# profile; `flowcal.report.scorecard.SCHEMA` says what its keys hold. One caution goes with every published row: the teams inferred from
+# profile; `flowcal.report.scorecard.Scorecard` says what its keys hold. One caution goes with every published row: the teams inferred from
 # hours of the organisers' system, and "the truth" is the embedded one's, made after a hundred of its hours
 # ([what this cannot say](../book/limits.md)).
 
@@ -28,19 +28,21 @@ allowed_share = 0.0
 # %% tags=["hide-input"]
 import numpy as np
 from flowcal.challenge import ALEATORY, LOADS, POWERS
-from flowcal.decide.problems import PROBLEMS
+from flowcal.decide.design import DESIGN_PROBLEMS
+from flowcal.files import read_record, write_json
 from flowcal.report import figures
 from flowcal.report.scorecard import (
     READINGS,
+    TOLERANT,
+    Scorecard,
     aleatory_table,
     bounds_table,
     designs_table,
     epistemic_table,
     make_scorecard,
-    read_scorecard,
     summary_table,
-    write_scorecard,
 )
+from flowcal.report.tables import share
 from flowcal.study import Study
 from IPython.display import Markdown, display
 from myst_nb import glue
@@ -49,8 +51,8 @@ study = Study(
     "scorecard", profile, simulator, observations, scheduler, allowed_share
 )
 path = study.folder / "scorecard.json"
-write_scorecard(path, make_scorecard(study))
-card = read_scorecard(path)
+write_json(path, make_scorecard(study))
+card = read_record(Scorecard, path)
 
 # %% [markdown]
 # ## In one table
@@ -68,22 +70,22 @@ Markdown(summary_table(card))
 Markdown(epistemic_table(card))
 
 # %%
-sets = card["epistemic"]
+sets = card.epistemic
 study.claim(
     "of all sets E that hold the truth, UM2's is the smallest",
-    sets["UM2"]["contains"]
+    sets["UM2"].contains
     and all(
-        row["volume"] >= sets["UM2"]["volume"]
+        row.volume >= sets["UM2"].volume
         for source, row in sets.items()
-        if row["contains"] and source != "truth"
+        if row.contains and source != "truth"
     ),
 )
 study.claim(
     "of all best guesses of X_e, UM2's is the closest",
     all(
-        row["best_guess_distance"] >= sets["UM2"]["best_guess_distance"]
+        row.best_guess_distance >= sets["UM2"].best_guess_distance
         for source, row in sets.items()
-        if row["best_guess"] and source != "truth"
+        if row.best_guess and source != "truth"
     ),
 )
 
@@ -96,8 +98,7 @@ Markdown(aleatory_table(card))
 # %%
 study.claim(
     "UM2's f_a is closer to the truth than UM1's",
-    card["aleatory"]["UM2"]["energy_distance"]
-    < card["aleatory"]["UM1"]["energy_distance"],
+    card.aleatory["UM2"].energy_distance < card.aleatory["UM1"].energy_distance,
 )
 
 # %% [markdown]
@@ -118,16 +119,16 @@ Markdown(bounds_table(card, POWERS, READINGS["flattened"]))
 
 # %%
 upper = {
-    (row["source"], row["reading"], row["alpha"], row["output"]): row
-    for row in card["bounds"]
-    if row["side"] == "upper" and row["output"] in LOADS
+    (row.source, row.reading, row.alpha, row.output): row
+    for row in card.bounds
+    if row.side == "upper" and row.output in LOADS
 }
 
 
 def worst_of(source):
     """Largest distance of upper bounds of loads from the truth's, as a share."""
     return max(
-        abs(row["distance"]) / (row["bound"] - row["distance"])
+        abs(row.distance) / (row.bound - row.distance)
         for (by, *_), row in upper.items()
         if by == source
     )
@@ -140,9 +141,7 @@ study.claim(
 study.claim(
     "all bounds of all powers agree with the published ones to 0.01 MW",
     all(
-        abs(row["distance"]) < 0.01
-        for row in card["bounds"]
-        if row["output"] in POWERS
+        abs(row.distance) < 0.01 for row in card.bounds if row.output in POWERS
     ),
 )
 
@@ -157,15 +156,13 @@ Markdown(designs_table(card))
 
 # %%
 designs = {
-    (row["source"], row["problem"]): row["judged"]
-    for row in card["designs"]
-    if row["judged"]
+    (row.source, row.problem): row.judged for row in card.designs if row.judged
 }
 teams = [source for source in sets if source.endswith("et al.")]
 study.claim(
     "UM2's most reliable design fails less often than every published design",
     all(
-        verdict["pof"] > designs["UM2", "reliability"]["pof"]
+        verdict.pof > designs["UM2", "reliability"].pof
         for (source, _), verdict in designs.items()
         if source in teams
     ),
@@ -176,11 +173,13 @@ def keeps(source, problem):
     """Whether a design keeps its epsilon under the truth, to two errors."""
     verdict = designs[source, problem]
     return (
-        verdict["pof"] - 2 * verdict["pof_error"] <= PROBLEMS[problem].epsilon
+        verdict.pof - 2 * verdict.pof_error <= DESIGN_PROBLEMS[problem].epsilon
     )
 
 
-constrained = [name for name in PROBLEMS if PROBLEMS[name].epsilon]
+constrained = [
+    name for name in DESIGN_PROBLEMS if DESIGN_PROBLEMS[name].epsilon
+]
 study.claim(
     "UM2's designs keep every epsilon under the truth, within their error",
     all(keeps("UM2", problem) for problem in constrained),
@@ -205,8 +204,7 @@ broken = {
 # %% tags=["hide-input", "nbval-ignore-output"]
 shares = {
     name: {
-        label: (covered[place],) * 3
-        for label, covered in card["coverage"].items()
+        label: (covered[place],) * 3 for label, covered in card.coverage.items()
     }
     for place, name in enumerate(ALEATORY)
 }
@@ -231,22 +229,22 @@ figures.present(
 # %% tags=["hide-input", "nbval-ignore-output"]
 ways = {
     "UM1": "one posterior an hour, pooled",
-    "UM2, control points known to 0.001": "all hours at once, control points known to 0.001",
+    TOLERANT: "all hours at once, control points known to 0.001",
     "UM2": "all hours at once",
 }
 figures.present(
     figures.marked_values(
         {
             "E": {
-                label: (sets[source]["volume"],) * 3
+                label: (sets[source].volume,) * 3
                 for source, label in ways.items()
             }
         },
         "volume of E, share of the unit cube [–]",
         {
-            f"{team}, published": sets[team]["volume"]
+            f"{team}, published": sets[team].volume
             for team in teams
-            if sets[team]["contains"]
+            if sets[team].contains
         },
         log=True,
     ),
@@ -270,9 +268,9 @@ def ratio(alpha, load):
     minutes, hours = (
         upper["truth", reading, alpha, load] for reading in READINGS.values()
     )
-    value = hours["bound"] / minutes["bound"]
+    value = hours.bound / minutes.bound
     error = value * np.hypot(
-        hours["error"] / hours["bound"], minutes["error"] / minutes["bound"]
+        hours.error / hours.bound, minutes.error / minutes.bound
     )
     return value, value - error, value + error
 
@@ -317,10 +315,10 @@ strictest = {
 
 def interval_of(verdict):
     """The probability of failure with two standard errors; its bound where none was seen."""
-    if verdict["pof"] == 0:
-        return (verdict["pof_upper"],) * 3
-    error = min(2 * verdict["pof_error"], 0.9 * verdict["pof"])
-    return verdict["pof"], verdict["pof"] - error, verdict["pof"] + error
+    if verdict.pof == 0:
+        return (verdict.upper,) * 3
+    error = min(2 * verdict.pof_error, 0.9 * verdict.pof)
+    return verdict.pof, verdict.pof - error, verdict.pof + error
 
 
 figures.present(
@@ -348,13 +346,13 @@ figures.present(
 # %% tags=["nbval-ignore-output", "hide-input"]
 glue(
     "smaller",
-    f"{sets['UM1']['volume'] / sets['UM2']['volume']:.0e}",
+    f"{sets['UM1'].volume / sets['UM2'].volume:.0e}",
     display=False,
 )
-glue("worst_um1", f"{100 * worst_of('UM1'):.0f} %", display=False)
-glue("worst_um2", f"{100 * worst_of('UM2'):.0f} %", display=False)
+glue("worst_um1", share(worst_of("UM1")), display=False)
+glue("worst_um2", share(worst_of("UM2")), display=False)
 for source in ("UM1", "UM2"):
-    off = [row["distance"] for (by, *_), row in upper.items() if by == source]
+    off = [row.distance for (by, *_), row in upper.items() if by == source]
     glue(
         f"low_{source.lower()}",
         f"{sum(np.less(off, 0))} of {len(off)}",
@@ -362,26 +360,23 @@ for source in ("UM1", "UM2"):
     )
 glue(
     "distance_um1",
-    f"{card['aleatory']['UM1']['energy_distance']:.4f}",
+    f"{card.aleatory['UM1'].energy_distance:.4f}",
     display=False,
 )
 glue(
     "distance_um2",
-    f"{card['aleatory']['UM2']['energy_distance']:.5f}",
+    f"{card.aleatory['UM2'].energy_distance:.5f}",
     display=False,
 )
 glue(
     "fixed_coverage",
-    " and ".join(
-        f"{100 * value:.0f} %"
-        for value in card["coverage"]["fixed seed, tried on others"]
-    ),
+    " and ".join(map(share, card.coverage["fixed seed, tried on others"])),
     display=False,
 )
 for source in ("UM1", "UM2"):
     glue(
         f"holds_{source.lower()}",
-        "holds" if sets[source]["contains"] else "misses",
+        "holds" if sets[source].contains else "misses",
         display=False,
     )
 glue("factors", f"{min(factors):.2f} to {max(factors):.2f}", display=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mini_project import project  # noqa: F401, a fixture for all tests
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,9 +23,10 @@ import numpy as np
 import safetensors.numpy
 import torch
 import xarray as xr
-from test_benchmarks_page import RESULTS, rows
+from conftest import ROOT
+from test_benchmarks import RESULTS, rows
+from test_export import shape_of
 from test_scorecard import CARD, TABLES
-from test_submission import shape_of
 
 from flowcal import chapters
 from flowcal.artifacts import Shelf, digest
@@ -34,7 +35,7 @@ from flowcal.chapters import KEY, Made, Provenance, keep_provenance, read_proven
 from flowcal.decide.paper import TimeStepSurrogate
 from flowcal.decide.power import PowerEmulator
 from flowcal.errors import FlowcalError
-from flowcal.files import Weights, parse_json, read_json, read_weights
+from flowcal.files import Weights, parse_json, read_json, read_record, read_weights
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
 from flowcal.infer.models import Frame
 from flowcal.infer.posteriors import Architecture, FeaturePosterior, HourPosterior, Layout
@@ -42,7 +43,7 @@ from flowcal.infer.um2_epistemic import EpistemicLevelSet
 from flowcal.report import benchmarks, replication
 from flowcal.report import export as submission
 from flowcal.report.book import closing_block
-from flowcal.report.scorecard import read_scorecard
+from flowcal.report.scorecard import Scorecard
 from flowcal.simulate.observed import Source, read_folder
 from flowcal.simulate.program import read_observed_hours, read_output, read_runs
 
@@ -410,7 +411,12 @@ def networks() -> dict[str, Weights]:
     small = {"coupling_layers": 1, "hidden": (4,), "width": 4, "encoder_layers": 1, "heads": 2, "feed_forward": 4}
     hours = HourPosterior(Architecture(("X_a1", "X_a2"), True, "root", **small), 1)
     level_set = EpistemicLevelSet(posterior, Frame.whole(), [0.5, 0.5], -1.0)
-    parts = (posterior, hours, PowerEmulator(1), TimeStepSurrogate(2, 1))
+    parts = (
+        posterior,
+        hours,
+        PowerEmulator(2, 6, 3, random_seed=1),
+        TimeStepSurrogate(8, 60, 6, width=2, random_seed=1),
+    )
     return {type(part).__name__: part.to_weights() for part in parts} | {
         "EpistemicLevelSet": level_set.to_weights({"rounds": [1]})
     }
@@ -526,9 +532,9 @@ def _check_tables(tables: dict[str, str]) -> None:
 
 
 def _replication() -> list[bytes]:
-    rows = [{"number": number, "shape": "plain", "contains": True} for number in range(2)]
-    kept = {"summary": {"systems": 2}, "recipes": {"systems": "abc"}, "systems": rows, "paper": [], "designs": rows[:1]}
-    return [json.dumps(kept).encode()]
+    """The published study, less most of its systems."""
+    kept = json.loads((ROOT / "book" / "published" / "replication.json").read_text())
+    return [json.dumps(kept | {name: kept[name][:2] for name in ("systems", "paper", "designs")}).encode()]
 
 
 def _read_json(file: str, read: Callable[[Path], Any]) -> Callable[[Path, bytes], Any]:
@@ -554,6 +560,8 @@ def _check_replication(kept: dict[str, Any]) -> None:
     assert isinstance(kept["summary"], dict)
     assert isinstance(kept.get("recipes", {}), dict)
     assert all(row["number"] >= 0 for name in ("systems", "paper", "designs") for row in kept[name])
+    if kept["systems"]:
+        assert replication.summarise(kept["systems"])
 
 
 def _provenances() -> list[bytes]:
@@ -572,7 +580,7 @@ def _check_provenance(provenance: Provenance) -> None:
     assert all(len(made.sha256) == 64 for made in provenance.made.values())
 
 
-def _check_scorecard(card: dict[str, Any]) -> None:
+def _check_scorecard(card: Scorecard) -> None:
     for table in TABLES:
         assert len({len(row) for row in rows(table(card))}) <= 1
 
@@ -632,7 +640,9 @@ READERS = {
     ),
     "provenance": Reader(_provenances, _read_json("provenance.json", _read_provenance), _check_provenance),
     "scorecard": Reader(
-        lambda: [json.dumps(CARD).encode()], _read_json("scorecard.json", read_scorecard), _check_scorecard
+        lambda: [json.dumps(CARD).encode()],
+        _read_json("scorecard.json", partial(read_record, Scorecard)),
+        _check_scorecard,
     ),
     "verdict": Reader(
         lambda: [b'{"number": 0, "shape": "plain"}'],

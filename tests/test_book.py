@@ -7,12 +7,12 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import ROOT
 from rendered import HTML, PAGES, STAGED, elements_of, figures_of, loaded_by, needs_the_book, wait_until_drawn
+from surface import public_modules
 
 from flowcal.chapters import read_provenance
-from flowcal.report.api_reference import page_of, public_modules
 from flowcal.report.plotly_renderer import MIME
 
-MODULES = [f"book/api/{page_of(module)}" for module in public_modules()]
+MODULES = [f"book/api/{module}" for module in public_modules()]
 
 # Backgrounds between a figure and the page that are not the page's own
 PAINTED_BEHIND = """() => {

@@ -91,7 +91,8 @@ def test_result_does_not_depend_on_workers(tmp_path, design):
 
 
 def test_designs_are_verified_on_a_cluster_as_here():
-    from flowcal.decide.failure import AleatoryPlane, sampled_pof
+    from flowcal.decide.failure import sampled_pof
+    from flowcal.decide.plane import AleatoryPlane
     from flowcal.decide.problems import compare_performance
     from flowcal.infer.models import PooledDraws  # here, because every worker imports this module
 

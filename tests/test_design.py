@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import small_farm
+from small_farm import Segment
 
-from flowcal.decide.design import DesignError, Effort, find_design
+from flowcal.challenge import PROBLEM
+from flowcal.decide.design import DesignError, DesignProblem, Effort, find_design
 from flowcal.decide.worst_case import Search
 from flowcal.errors import InputError
 from flowcal.infer.models import EpistemicBox
@@ -24,37 +27,37 @@ def two_peaks(x_e, x_c):
     return along - np.square(x_c[:, 1:] - 0.5).sum(axis=1)
 
 
-def levels(x_e, x_c):
-    """Failure levels that grow with X_c1."""
+def severities(x_e, x_c):
+    """Failure severities that grow with X_c1."""
     return np.column_stack([x_c[:, 0], x_c[:, 0] + 0.1, x_c[:, 0] + 0.2])
 
 
 def test_the_best_design_is_found():
-    design = find_design(peak, levels, POINT, EFFORT)
+    design = find_design(peak, severities, POINT, EFFORT, PROBLEM)
     assert design.x_c == pytest.approx((0.3, 0.6, 0.5), abs=1e-3)
     assert design.performance[0] == pytest.approx(5, abs=1e-5)
-    assert design.level[0] == pytest.approx(0.3, abs=1e-3)
+    assert design.failure_severity[0] == pytest.approx(0.3, abs=1e-3)
     assert design.at_bounds == ()
     assert len(design.basins) == 1
 
 
 def test_all_basins_are_found_best_first():
-    design = find_design(two_peaks, levels, POINT, EFFORT)
+    design = find_design(two_peaks, severities, POINT, EFFORT, PROBLEM)
     assert [basin.x_c[0] for basin in design.basins] == pytest.approx([0.8, 0.2], abs=1e-3)
     assert design.basins[0].value > design.basins[1].value
 
 
 def test_a_constraint_binds_where_it_has_to():
-    free = find_design(peak, levels, POINT, EFFORT, required_level=0.2)
-    bound = find_design(peak, levels, POINT, EFFORT, required_level=0.5)
+    free = find_design(peak, severities, POINT, EFFORT, PROBLEM, required_severity=0.2)
+    bound = find_design(peak, severities, POINT, EFFORT, PROBLEM, required_severity=0.5)
     assert free.x_c == pytest.approx((0.3, 0.6, 0.5), abs=1e-3)
     assert bound.x_c == pytest.approx((0.5, 0.6, 0.5), abs=1e-3)
-    assert bound.level[0] >= 0.5 - 1e-5
+    assert bound.failure_severity[0] >= 0.5 - 1e-5
 
 
-def test_reliability_raises_the_smallest_level_up_to_a_bound():
-    design = find_design(peak, levels, POINT, EFFORT, reliability=True)
-    assert design.level[0] == pytest.approx(1, abs=1e-6)
+def test_reliability_raises_the_smallest_severity_up_to_a_bound():
+    design = find_design(peak, severities, POINT, EFFORT, PROBLEM, reliability=True)
+    assert design.failure_severity[0] == pytest.approx(1, abs=1e-6)
     assert design.at_bounds == ("X_c1",)
 
 
@@ -64,21 +67,21 @@ def test_a_design_guards_against_the_worst_in_the_set():
     def performance(x_e, x_c):
         return 5 - np.square(x_c - x_e).sum(axis=1)
 
-    design = find_design(performance, levels, BOX, EFFORT)
+    design = find_design(performance, severities, BOX, EFFORT, PROBLEM)
     assert design.x_c == pytest.approx((0.5, 0.5, 0.5), abs=0.02)
     assert design.performance[0] == pytest.approx(5 - 3 * 0.3**2, abs=0.02)
     assert design.performance[1] == pytest.approx(5, abs=0.02)
     assert np.abs(np.array(design.worst_for_performance) - 0.5) == pytest.approx([0.3] * 3, abs=0.02)
 
 
-def test_a_level_must_hold_for_every_x_e():
+def test_a_severity_must_hold_for_every_x_e():
     def falling(x_e, x_c):
         return np.column_stack([x_c[:, 0] - 0.5 * x_e[:, 1]] * 3)
 
-    design = find_design(peak, falling, BOX, EFFORT, required_level=0.3)
+    design = find_design(peak, falling, BOX, EFFORT, PROBLEM, required_severity=0.3)
     assert design.x_c[0] == pytest.approx(0.3 + 0.5 * 0.8, abs=1e-2)
-    assert design.level[0] >= 0.3 - 1e-3
-    assert design.worst_for_level[1] == pytest.approx(0.8, abs=1e-2)
+    assert design.failure_severity[0] >= 0.3 - 1e-3
+    assert design.worst_for_severity[1] == pytest.approx(0.8, abs=1e-2)
 
 
 @pytest.mark.parametrize("starts", [0, -2, 3, 2.0, "4"])
@@ -89,11 +92,31 @@ def test_starts_are_a_power_of_two(starts):
 
 def test_what_cannot_be_had_is_said():
     with pytest.raises(DesignError, match="falls short of it by 0.5"):
-        find_design(peak, levels, POINT, EFFORT, required_level=1.5)
+        find_design(peak, severities, POINT, EFFORT, PROBLEM, required_severity=1.5)
     with pytest.raises(InputError, match="one of them"):
-        find_design(peak, levels, POINT, EFFORT, required_level=0.5, reliability=True)
+        find_design(peak, severities, POINT, EFFORT, PROBLEM, required_severity=0.5, reliability=True)
 
 
 def test_loads_that_never_fail_do_no_harm():
-    design = find_design(peak, lambda x_e, x_c: np.full((len(x_c), 3), np.inf), POINT, EFFORT, required_level=0.5)
+    design = find_design(
+        peak, lambda x_e, x_c: np.full((len(x_c), 3), np.inf), POINT, EFFORT, PROBLEM, required_severity=0.5
+    )
     assert design.x_c == pytest.approx((0.3, 0.6, 0.5), abs=1e-3)
+
+
+def test_another_number_of_inputs_will_do():
+    """One epistemic and two control inputs: J is best at X_c = (0.5, 0.2) whatever X_e, which is worst at 0.8."""
+
+    def performance(x_e, x_c):
+        return 1 - np.square(x_c - [0.5, 0.2]).sum(axis=1) - x_e[:, 0]
+
+    design = find_design(performance, lambda x_e, x_c: 1 - x_c[:, 1:], Segment(), EFFORT, small_farm.PROBLEM)
+    assert design.x_c == pytest.approx((0.5, 0.2), abs=1e-3)
+    assert design.worst_for_performance == pytest.approx((0.8,), abs=1e-2)
+    assert design.failure_severity[0] == pytest.approx(0.8, abs=1e-3)
+
+
+def test_design_problems_are_one_of_three():
+    for values in ({"epsilon": 0.1, "reliability": True}, {"epsilon": 0.0}, {"epsilon": 1.0}):
+        with pytest.raises(InputError, match="epsilon is"):
+            DesignProblem(**values)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
+from small_farm import Segment, ThreeAleatory, UniformInputs
 
 from flowcal.challenge import BASELINE
 from flowcal.decide.intervals import flattened_intervals, resampled_intervals, trajectory_intervals
 from flowcal.decide.worst_case import Search, find_worst_cases
-from flowcal.errors import InputError
+from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.models import EpistemicBox, Frame, PooledDraws, UncertaintyModel
 
 
@@ -140,7 +141,7 @@ def test_too_few_hours_bound_nothing_from_above():
 
 
 @pytest.mark.parametrize("alphas", [(0.3,), (1.0,), 0.95])
-def test_refuses_levels(model, alphas):
+def test_refuses_shares(model, alphas):
     with pytest.raises(InputError, match="between 0.5 and 1"):
         flattened_intervals(model, Ramp(), BASELINE, alphas, 10, 1)
     with pytest.raises(InputError, match="between 0.5 and 1"):
@@ -172,3 +173,24 @@ def test_refuses_too_few_hours(model):
         flattened_intervals(model, Ramp(), BASELINE, (0.9,), 10, 1)
     with pytest.raises(InputError, match="search_hours is 0"):
         trajectory_intervals(model, Ramp(), BASELINE, (0.9,), Search(), 0, 10, 1)
+
+
+def test_bounds_have_the_names_of_the_problem():
+    model = UncertaintyModel(UniformInputs(3), Segment())
+    at = {"simulator": ThreeAleatory(), "x_c": [0.4, 0.6], "alphas": (0.9,), "random_seed": 1}
+    result = trajectory_intervals(model, search=Search(5, 1, 0.1), search_hours=100, hours=500, **at)
+    assert list(result.output.values) == list(ThreeAleatory.problem.outputs)
+    assert result.x_e.sizes["parameter"] == 1
+    flat = flattened_intervals(model, hours=500, **at)
+    assert (flat.bound <= result.bound).sel(side="upper").all()
+
+
+def test_a_value_that_stands_for_no_result_is_refused(model):
+    class Broken(Ramp):
+        def simulate(self, x, seed):
+            return super().simulate(x, seed) - 1000.0 * (np.asarray(seed) % 50 == 0)[:, None, None]
+
+    with pytest.raises(FlowcalError, match="expected finite numbers from 0 up"):
+        flattened_intervals(model, Broken(), BASELINE, (0.9,), 500, 1)
+    with pytest.raises(FlowcalError, match="expected finite numbers from 0 up"):
+        trajectory_intervals(model, Broken(), BASELINE, (0.9,), Search(), 500, 500, 1)

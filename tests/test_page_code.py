@@ -14,7 +14,9 @@ from conftest import ROOT
 
 from flowcal.chapters import Settings, find_chapters, run_chapters, select_chapters, state_of
 from flowcal.cli import _parser
-from flowcal.report.scorecard import draw_answer
+from flowcal.files import read_record
+from flowcal.report.figures.answer import draw_answer
+from flowcal.report.scorecard import Scorecard
 from flowcal.simulate.observed import Source, observe
 from flowcal.study import make_simulator
 
@@ -139,6 +141,7 @@ def test_limits_are_those_that_the_replicated_study_found():
     assert 1e-4 < max(pof for pof in pofs if pof is not None) < 1.5e-4
 
 
-def test_the_picture_is_that_of_the_published_chapters(tmp_path, in_project):
-    draw_answer(tmp_path / "answer.svg")
+def test_the_picture_is_that_of_the_published_scorecard(tmp_path):
+    card = read_record(Scorecard, ROOT / "book" / "published" / "scorecard.json")
+    draw_answer(card, tmp_path / "answer.svg")
     assert (tmp_path / "answer.svg").read_text() == (ROOT / "book" / "images" / "answer.svg").read_text()

@@ -4,9 +4,9 @@ import nbformat
 import pytest
 
 from flowcal import __version__
-from flowcal.artifacts import ArtifactError, Shelf, recorded
-from flowcal.chapters import Made, Provenance, collect_provenance, keep_provenance, read_provenance
+from flowcal.artifacts import RECORD, ArtifactError, Shelf, note_file
 from flowcal.errors import InputError
+from flowcal.provenance import Made, Provenance, collect_provenance, keep_provenance, read_consumed, read_provenance
 from flowcal.report.book import closing_block, minutes_table
 from flowcal.simulate.sensitivity import seed_sweep
 from flowcal.simulate.windfarm import WindFarm
@@ -16,7 +16,10 @@ PROVENANCE = Provenance(
     version="0.1.0",
     profile="full",
     wall_time_s=90.0,
-    made={"sobol": Made(DIGEST, 1, 60.0), "sweeps": Made(DIGEST[::-1], None, 6.0)},
+    made={
+        "sobol": Made(sha256=DIGEST, seed=1, wall_time_s=60.0),
+        "sweeps": Made(sha256=DIGEST[::-1].replace("c", "d"), seed=None, wall_time_s=6.0),
+    },
     made_from={"observations/observed": DIGEST},
 )
 
@@ -69,37 +72,40 @@ def test_what_is_no_provenance_is_refused(notebook, value):
         read_provenance(notebook)
 
 
-def test_what_a_chapter_keeps_and_reads_is_recorded(tmp_path):
+def test_what_a_chapter_keeps_and_reads_is_recorded(tmp_path, monkeypatch):
     Shelf(tmp_path, "first").keep("seeds", seed_sweep, simulator=WindFarm())
-    with recorded(tmp_path, "second") as used:
-        shelf = Shelf(tmp_path, "second")
-        read = shelf.read("first", "seeds")
-        for _ in range(2):  # made, and taken as it is
-            shelf.keep("again", seed_sweep, simulator=WindFarm())
-    assert used == ["first/seeds", "second/again"]
+    record, data = tmp_path / "record", tmp_path / "data.txt"
+    monkeypatch.setenv(RECORD, str(record))
+    shelf = Shelf(tmp_path, "second")
+    shelf.read("first", "seeds")
+    for _ in range(2):  # made, and taken as it is
+        shelf.keep("again", seed_sweep, simulator=WindFarm())
+    note_file(data)
+    data.write_text("it came later")
+    note_file(data)
+    monkeypatch.delenv(RECORD)
     shelf.keep("later", seed_sweep, simulator=WindFarm())
-    assert used == ["first/seeds", "second/again"]
-    assert list((tmp_path / "second").glob("*.used")) == []
 
+    used, files = read_consumed(record)
+    assert list(used) == ["first/seeds", "second/again"]
+    assert files == {str(data): None}
     provenance = collect_provenance(tmp_path, "second", used, "quick", 1.5)
     assert (provenance.version, provenance.profile, provenance.wall_time_s) == (__version__, "quick", 1.5)
     assert list(provenance.made) == ["again"]
     assert provenance.made["again"].seed is None
-    assert list(provenance.made_from) == ["first/seeds"]
-    assert provenance.made_from["first/seeds"] == provenance.made["again"].sha256  # the same content
-    assert read.sizes["seed"] == 10
+    assert provenance.made_from == {"first/seeds": provenance.made["again"].sha256}  # the same content
 
 
 def test_what_is_gone_cannot_be_collected(tmp_path):
     with pytest.raises(ArtifactError, match="first/seeds is missing; run chapter 'first' first"):
-        collect_provenance(tmp_path, "second", ["first/seeds"], "quick", 1.0)
+        collect_provenance(tmp_path, "second", {"first/seeds": DIGEST}, "quick", 1.0)
 
 
 def test_the_closing_block_says_it_all():
     block = closing_block(PROVENANCE)
     assert "flowcal 0.1.0, profile `full`. The execution took 1.5 minutes." in block
     assert "| `sobol` | 1 | 60.0 | `0123456789ab` |" in block
-    assert "| `sweeps` | – | 6.0 | `cccccccccccc` |" in block
+    assert "| `sweeps` | – | 6.0 | `dddddddddddd` |" in block
     assert "| `observations/observed` | `0123456789ab` |" in block
 
 

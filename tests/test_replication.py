@@ -1,18 +1,22 @@
 """The replicated study: systems with known truths, judged once each."""
 
+import json
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from distributed import LocalCluster
 
+from flowcal.artifacts import ArtifactError
 from flowcal.decide.design import Effort
 from flowcal.decide.worst_case import Search
 from flowcal.infer.posteriors import train_posterior
 from flowcal.infer.train import Training
 from flowcal.infer.um1 import ALEATORY_FLOW, TRAINING, aleatory_runs
 from flowcal.infer.um2_epistemic import Rounds, load_contrasts
-from flowcal.report.replication import replicate, summarise, take_up
+from flowcal.report.replication import ReplicationError, read_replication, replicate, summarise, take_up
 from flowcal.report.synthetic import SHAPES, judge, judge_designs, judge_paper, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
 
@@ -72,6 +76,39 @@ def test_a_verdict_has_what_the_summary_needs(judged):
 def count(number, factor):
     """In place of `judge`."""
     return {"number": number, "value": factor * number}
+
+
+def threads(number):
+    """How many threads a process of ours may use."""
+    if number == 1:
+        raise ValueError("it is number 1")
+    return {"number": number, "threads": os.environ["OMP_NUM_THREADS"]}
+
+
+def test_processes_have_one_thread_and_a_failed_system_spares_the_others(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with pytest.raises(ReplicationError, match="1 of 3 systems could not be judged, the first, number 1"):
+        replicate(tmp_path, [0, 1, 2], threads)
+    assert "OMP_NUM_THREADS" not in os.environ
+    assert replicate(tmp_path, [0, 2], threads) == [{"number": place, "threads": "1"} for place in (0, 2)]
+
+
+def test_the_published_study_is_read_as_it_stands(in_project):
+    kept = read_replication()
+    assert kept == json.loads((ROOT / "book" / "published" / "replication.json").read_text())
+    assert kept["summary"] == summarise(kept["systems"])
+
+
+@pytest.mark.parametrize("change", [{"systems": [{"number": 0}]}, {"paper": None}, {"more": 1}, {"recipes": [1]}])
+def test_a_damaged_study_is_refused(tmp_path, monkeypatch, change):
+    kept = json.loads((ROOT / "book" / "published" / "replication.json").read_text())
+    (tmp_path / "book" / "published").mkdir(parents=True)
+    (tmp_path / "book" / "published" / "replication.json").write_text(json.dumps(kept | change))
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "_config.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError, match="is damaged"):
+        read_replication()
 
 
 def test_what_is_there_is_not_judged_again(tmp_path):

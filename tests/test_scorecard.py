@@ -9,20 +9,20 @@ import pytest
 from conftest import ROOT
 
 from flowcal.challenge import BASELINE, LOADS, POWERS, PUBLISHED
-from flowcal.decide.failure import AleatoryPlane, sampled_pof
-from flowcal.decide.problems import PROBLEMS
+from flowcal.decide.design import DESIGN_PROBLEMS
+from flowcal.decide.failure import sampled_pof
+from flowcal.decide.plane import AleatoryPlane
 from flowcal.errors import InputError
-from flowcal.infer.models import EpistemicBox
+from flowcal.files import as_record, read_record, write_json
+from flowcal.report.figures.answer import draw_answer
 from flowcal.report.scorecard import (
     READINGS,
-    _least_distance,
+    Scorecard,
     aleatory_table,
     bounds_table,
     designs_table,
     epistemic_table,
-    read_scorecard,
     summary_table,
-    write_scorecard,
 )
 from flowcal.report.truth import judge_by_truth, true_uncertainty_model
 from flowcal.simulate.windfarm import WindFarm
@@ -103,9 +103,15 @@ CARD = {
         a_design("UM2", "reliability", 1e-8),
         a_design("UM1", "epsilon 1e-4", 1.0, x_c=None),
     ],
+    "baseline": a_design("baseline", "performance", 3e-5)["judged"],
     "best_j": 8.0,
     "coverage": {"fixed seed": [0.5, 0.25]},
 }
+
+
+def card(**changes):
+    """The scorecard with some parts changed."""
+    return as_record(Scorecard, CARD | changes, "the scorecard")
 
 
 def cells(table, first):
@@ -116,8 +122,9 @@ def cells(table, first):
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    write_scorecard(tmp_path / "scorecard.json", CARD)
-    assert read_scorecard(tmp_path / "scorecard.json") == CARD
+    write_json(tmp_path / "scorecard.json", card())
+    assert json.loads((tmp_path / "scorecard.json").read_text()) == CARD
+    assert read_record(Scorecard, tmp_path / "scorecard.json") == card()
 
 
 @pytest.mark.parametrize(
@@ -130,70 +137,52 @@ def test_what_is_written_is_read_back(tmp_path):
         (["epistemic", "UM1", "volume"], 2.0),
         (["epistemic", "UM1", "contains"], "yes"),
         (["aleatory", "a|b"], F_A),
+        (["aleatory", "{download}`x`"], F_A),
         (["bounds", 0, "bound"], float("nan")),
         (["bounds", 0, "output"], "y7"),
         (["designs", 0, "problem"], "cheapest"),
         (["designs", 0, "judged", "pof"], "0"),
+        (["baseline"], None),
         (["best_j"], 0),
         (["coverage", "fixed seed"], [0.5, 1.5]),
     ],
 )
 def test_what_is_of_another_form_is_refused(tmp_path, path, value):
-    card = copy.deepcopy(CARD)
+    spoiled = copy.deepcopy(CARD)
     *way, last = path
-    part = card
+    part = spoiled
     for step in way:
         part = part[step]
     part[last] = value
-    (tmp_path / "scorecard.json").write_text(json.dumps(card))
+    (tmp_path / "scorecard.json").write_text(json.dumps(spoiled))
     with pytest.raises(InputError, match=r"scorecard.json cannot be used"):
-        read_scorecard(tmp_path / "scorecard.json")
-    with pytest.raises(InputError, match=r"other.json cannot be used"):
-        write_scorecard(tmp_path / "other.json", card)
-    assert not (tmp_path / "other.json").exists()
-
-
-def test_distances_from_a_box_are_those_of_its_nearest_point():
-    box = EpistemicBox([0.2, 0.2, 0.2], [0.4, 0.4, 0.4])
-    assert _least_distance(box, [0.3, 0.3, 0.3]) == 0
-    assert _least_distance(box, [0.7, 0.3, 0.8]) == pytest.approx(0.5)
-
-
-def test_distances_from_a_set_without_edges_are_those_of_its_nearest_draw():
-    class Pair:
-        def contains(self, x_e):
-            return np.zeros(len(x_e), bool)
-
-        def sample(self, n, rng):
-            return np.array([[0.1, 0.1, 0.1], [0.5, 0.5, 0.9]])
-
-    assert _least_distance(Pair(), [0.5, 0.5, 0.5]) == pytest.approx(0.4)
+        read_record(Scorecard, tmp_path / "scorecard.json")
 
 
 def test_tables_show_distances_and_misses():
-    sets = epistemic_table(CARD)
+    sets = epistemic_table(card())
     assert cells(sets, TEAM)["$X_e^*$ is"] == "outside by 0.020"
     assert cells(sets, "UM1")["$X_e^*$ is"] == "inside"
     assert cells(sets, "UM1")["$X_{e3}$"] == "[0.00, 0.50]"
-    bounds = cells(bounds_table(CARD, LOADS, "per trajectory"), "0.999")
+    bounds = cells(bounds_table(card(), LOADS, "per trajectory"), "0.999")
     assert bounds[TEAM] == "700 (-1,300)"
     assert bounds["UM2"] == "1,990 ± 20 (-10)"
     assert bounds["truth |"] == "2,000 ± 10 |"
-    designs = designs_table(CARD).splitlines()
+    designs = designs_table(card()).splitlines()
     assert "| performance | Wang et al. | [0.100, 0.200, 0.300] |  | 1.000 ± 0.025 | 0 | 2.0e-03 ± 4e-05 |" in designs
     assert "| epsilon 1e-4 | UM2 | [0.100, 0.200, 0.300] |  | 1.000 ± 0.025 | 0 | below 1e-04 |" in designs
     assert "| epsilon 1e-4 | UM1 | refused |  |  | 0 |  |" in designs
 
 
 def test_what_rounds_to_nothing_has_no_minus():
-    assert "| -0.000 " not in designs_table(CARD | {"designs": [a_design("UM2", "performance", 1e-8, difference=1e-9)]})
-    assert "-0.00" not in aleatory_table(CARD | {"aleatory": {"UM2": F_A | {"correlation": -1e-4}}})
+    assert "| -0.000 " not in designs_table(card(designs=[a_design("UM2", "performance", 1e-8, difference=1e-9)]))
+    assert "-0.00" not in aleatory_table(card(aleatory={"UM2": F_A | {"correlation": -1e-4}}))
     bound = a_bound("UM2", 50.0, 1.0, -1e-4)
-    assert "(+0.00)" in bounds_table(CARD | {"bounds": [bound]}, LOADS, "per trajectory")
+    assert "(+0.00)" in bounds_table(card(bounds=[bound]), LOADS, "per trajectory")
 
 
 def test_the_summary_has_a_column_a_source():
-    table = summary_table(CARD)
+    table = summary_table(card())
     volume = cells(table, "volume of $E$")
     assert list(volume.values())[1:] == ["1e-05, misses $X_e^*$", "1e-01", "1e-12", "a point |"]
     assert list(cells(table, "most reliable: true pof").values())[1:] == ["", "", "1e-08", "|"]
@@ -219,42 +208,41 @@ def made(request):
     path = ROOT / request.param
     if not path.exists():
         pytest.skip(f"no {request.param}; 'make book' makes it")
-    return read_scorecard(path)
+    return read_record(Scorecard, path)
 
 
 def test_published_quantities_are_all_on_it(made):
     for team, entry in PUBLISHED.items():
-        box = made["epistemic"][team]
-        assert list(zip(box["low"], box["high"], strict=True)) == list(entry.x_e_intervals.values())
-        bounds = [row for row in made["bounds"] if row["source"] == team]
+        box = made.epistemic[team]
+        assert list(zip(box.low, box.high, strict=True)) == list(entry.x_e_intervals.values())
+        bounds = [row for row in made.bounds if row.source == team]
         known = [end for by in entry.prediction.values() for pair in by.values() for end in pair if not np.isnan(end)]
-        assert [row["bound"] for row in bounds] == known
-        designs = {row["problem"]: tuple(row["x_c"]) for row in made["designs"] if row["source"] == team}
+        assert [row.bound for row in bounds] == known
+        designs = {row.problem: row.x_c for row in made.designs if row.source == team}
         assert designs == {name: design.x_c for name, design in entry.designs.items()}
     for model in ("UM1", "UM2", "truth"):
-        assert {row["problem"] for row in made["designs"] if row["source"] == model} == set(PROBLEMS)
-        assert len([row for row in made["bounds"] if row["source"] == model]) == 2 * 2 * 6 * 2
+        assert {row.problem for row in made.designs if row.source == model} == set(DESIGN_PROBLEMS)
+        assert len([row for row in made.bounds if row.source == model]) == 2 * 2 * 6 * 2
 
 
 def test_distances_are_from_the_truth(made):
-    truth = np.array(made["epistemic"]["truth"]["low"])
+    truth = np.array(made.epistemic["truth"].low)
     assert truth == pytest.approx(true_uncertainty_model().e.bounding_box[0])
-    for row in made["epistemic"].values():
-        inside = np.clip(truth, row["low"], row["high"])
-        assert row["least_distance"] >= np.linalg.norm(truth - inside) - 1e-12
-        assert row["contains"] == (row["least_distance"] == 0)
-        if row["best_guess"]:
-            assert row["best_guess_distance"] == pytest.approx(np.linalg.norm(truth - row["best_guess"]))
+    for row in made.epistemic.values():
+        inside = np.clip(truth, row.low, row.high)
+        assert row.least_distance >= np.linalg.norm(truth - inside) - 1e-12
+        assert row.contains == (row.least_distance == 0)
+        if row.best_guess:
+            assert row.best_guess_distance == pytest.approx(np.linalg.norm(truth - row.best_guess))
     of_truth = {}
-    for row in made["bounds"]:
-        if row["source"] == "truth":
-            of_truth[row["reading"], row["alpha"], row["output"], row["side"]] = row["bound"]
-    for row in made["bounds"]:
-        own = of_truth[row["reading"], row["alpha"], row["output"], row["side"]]
-        assert row["distance"] == row["bound"] - own
-    for row in made["designs"]:
-        if (row["source"], row["problem"]) == ("truth", "performance"):
-            assert row["judged"]["difference"] == 0
+    for row in made.bounds:
+        if row.source == "truth":
+            of_truth[row.reading, row.alpha, row.output, row.side] = row.bound
+    for row in made.bounds:
+        assert row.distance == row.bound - of_truth[row.reading, row.alpha, row.output, row.side]
+    for row in made.designs:
+        if (row.source, row.problem) == ("truth", "performance"):
+            assert row.judged.difference == 0
 
 
 def test_every_table_can_be_made_of_it(made):
@@ -262,3 +250,8 @@ def test_every_table_can_be_made_of_it(made):
         lines = table(made).splitlines()
         assert len(lines) > 2
         assert len({line.replace("\\|", "").count(" | ") for line in lines}) == 1
+
+
+def test_the_picture_can_be_drawn_of_it(made, tmp_path):
+    draw_answer(made, tmp_path / "answer.svg")
+    assert "this book" in (tmp_path / "answer.svg").read_text()

@@ -1,7 +1,4 @@
-"""flowcal: the helper package behind the study's chapters.
-
-Four verbs, one folder each: `simulate` the system, `infer` its unknowns, `decide` under them, `report` the results.
-"""
+"""Model updating and design under uncertainty, as a reproducible study."""
 
 from importlib.metadata import version
 

@@ -1,207 +1,62 @@
-"""How an executed chapter came about: version, profile, times, and the digests of what it made and was made from.
+"""The chapters: which there are, which are fresh, and how papermill runs them.
 
-It is kept in the metadata of the executed notebook, so that it goes wherever the notebook goes.
-
-
-The chapters: which there are, which are up to date, and how papermill runs them.
-
-A chapter is `notebooks/NN_name.py`, a jupytext notebook. Its executed form and a manifest lie among its artifacts.
+A chapter is `notebooks/NN_name.py`, a jupytext notebook. Its executed form lies among its artifacts, beside a record of
+everything that the execution consumed. It is fresh as long as all of that is the same today, and every chapter whose
+artifacts it read is fresh.
 """
 
-import hashlib
+import ast
 import json
 import os
-import re
 import shlex
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import filelock
 import jupytext
 import nbformat
 import papermill
+import yaml
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
-from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from flowcal import __version__
-from flowcal.artifacts import NAME, SOURCE, manifest_of, recorded
+from flowcal.artifacts import RECORD, file_digest, is_undamaged
+from flowcal.code import FOLDER, closure_of_text, code_digest, libraries, reads_in, statements_of
 from flowcal.errors import FlowcalError, InputError
-from flowcal.files import check_schema, read_json
-from flowcal.simulate.observed import organisers_file
-from flowcal.study import Study, find_root, split_command
+from flowcal.files import read_record, write_json
+from flowcal.provenance import Execution, collect_provenance, keep_provenance, read_consumed
+from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, split_command
 
 __all__ = [
     "Chapter",
     "ChapterFailed",
     "ChapterStale",
-    "Made",
-    "Provenance",
     "Settings",
-    "collect_provenance",
+    "State",
+    "chapter_budget",
     "executed_notebook",
     "find_chapters",
-    "keep_provenance",
-    "read_provenance",
+    "read_source",
     "run_chapters",
     "select_chapters",
-    "state_of",
+    "states",
 ]
 
-KEY = "flowcal"  # among the notebook's metadata
-MOST_CHARACTERS = 100_000
-DIGEST = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
-SECONDS = {"type": "number", "minimum": 0, "maximum": 1e9}
-SEED = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**63}
-MADE = {
-    "type": "object",
-    "properties": {"sha256": DIGEST, "seed": SEED, "wall_time_s": SECONDS},
-    "required": ["sha256", "seed", "wall_time_s"],
-    "additionalProperties": False,
-}
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "version": {"type": "string", "pattern": r"^[0-9A-Za-z.+-]{1,40}\Z"},
-        "profile": {"type": "string", "pattern": r"^[a-z]{1,20}\Z"},
-        "wall_time_s": SECONDS,
-        "made": {"type": "object", "patternProperties": {rf"^{NAME}\Z": MADE}, "additionalProperties": False},
-        "made_from": {"type": "object", "patternProperties": {rf"^{SOURCE}\Z": DIGEST}, "additionalProperties": False},
-    },
-    "required": ["version", "profile", "wall_time_s", "made", "made_from"],
-    "additionalProperties": False,
-}
-
-
-@dataclass(frozen=True)
-class Made:
-    """An artifact that a chapter made.
-
-    Attributes
-    ----------
-    sha256 : str
-        Digest of its content, 64 hexadecimal digits.
-    seed : int or None
-        The seed among the settings that it was made with, if they had one.
-    wall_time_s : float
-        Seconds that making it took, whenever that was.
-    """
-
-    sha256: str
-    seed: int | None
-    wall_time_s: float
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How an execution of a chapter came about.
-
-    Attributes
-    ----------
-    version : str
-        Of flowcal.
-    profile : str
-    wall_time_s : float
-        Seconds of the execution, which takes artifacts that are still true as they are.
-    made : mapping of str to Made
-        The chapter's own artifacts by name.
-    made_from : mapping of str to str
-        Digests of the artifacts of other chapters that it read, by chapter and name.
-    """
-
-    version: str
-    profile: str
-    wall_time_s: float
-    made: Mapping[str, Made]
-    made_from: Mapping[str, str]
-
-
-def collect_provenance(root: Path, chapter: str, used: Sequence[str], profile: str, wall_time_s: float) -> Provenance:
-    """The provenance of an execution that has just ended.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of all chapters' artifacts of the profile.
-    chapter : str
-    used : sequence of str
-        The artifacts that it kept and read, see `flowcal.artifacts.recorded`.
-    profile : str
-    wall_time_s : float
-
-    Returns
-    -------
-    Provenance
-
-    Raises
-    ------
-    ArtifactError
-        If one of them is no longer there.
-    """
-    manifests = {artifact: manifest_of(root, artifact) for artifact in used}
-    own = f"{chapter}/"
-    return Provenance(
-        version=__version__,
-        profile=profile,
-        wall_time_s=wall_time_s,
-        made={name.removeprefix(own): _made(kept) for name, kept in manifests.items() if name.startswith(own)},
-        made_from={name: kept["digest"] for name, kept in manifests.items() if not name.startswith(own)},
-    )
-
-
-def keep_provenance(notebook: NotebookNode, provenance: Provenance) -> None:
-    """Write the provenance into a notebook's metadata.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-        An executed chapter.
-    provenance : Provenance
-        How it was made.
-    """
-    notebook.metadata[KEY] = asdict(provenance)
-
-
-def read_provenance(notebook: NotebookNode) -> Provenance | None:
-    """The provenance among a notebook's metadata; None where its execution kept none.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-        An executed chapter.
-
-    Returns
-    -------
-    Provenance or None
-
-    Raises
-    ------
-    InputError
-        If what stands there is larger than any of ours, or of another form.
-    """
-    kept = notebook.metadata.get(KEY)
-    if kept is None:
-        return None
-    what = "the notebook's provenance"
-    check_schema(kept, SCHEMA, what)
-    if (length := len(json.dumps(kept))) > MOST_CHARACTERS:
-        raise InputError(f"{what} cannot be used: {length} characters; expected at most {MOST_CHARACTERS}.")
-    made = {name: Made(**values) for name, values in kept["made"].items()}
-    return Provenance(**{**kept, "made": made})
-
-
-def _made(manifest: Mapping[str, Any]) -> Made:
-    settings = manifest["settings"]
-    training = settings.get("training") or {}
-    return Made(manifest["digest"], settings.get("random_seed", training.get("random_seed")), manifest["wall_time_s"])
-
-
 IGNORED_OUTPUT = "nbval-ignore-output"
+AT_ONCE = 2  # chapters that are executed side by side
 
 
 class ChapterFailed(FlowcalError):
@@ -209,22 +64,12 @@ class ChapterFailed(FlowcalError):
 
 
 class ChapterStale(FlowcalError):
-    """A chapter's execution is missing, or older than what it is made from."""
+    """A chapter's execution is missing, or something that it consumed has changed since."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every chapter is run with.
-
-    Attributes
-    ----------
-    profile : str
-    simulator : str
-    observations : str
-    scheduler : str or None
-    allowed_share : float
-        As `flowcal.study.Study` takes them.
-    """
+    """What every chapter is run with, as `flowcal.study.Study` takes it."""
 
     profile: str = "quick"
     simulator: str = "windfarm"
@@ -233,21 +78,11 @@ class Settings:
     allowed_share: float = 0.0
 
     def folder(self) -> Path:
-        """Where artifacts made with these settings lie.
-
-        Returns
-        -------
-        Path
-        """
+        """Where artifacts made with these settings lie."""
         return Study("", **vars(self)).folder
 
     def resolved(self) -> "Settings":
-        """The same settings with paths that hold from every working folder.
-
-        Returns
-        -------
-        Settings
-        """
+        """The same settings with paths that hold from every working folder."""
         kind, colon, command = self.simulator.partition(":")
         simulator = f"{kind}:{shlex.join(split_command(command))}" if colon else self.simulator
         named = self.observations in ("embedded", "organisers")
@@ -257,197 +92,330 @@ class Settings:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter of the book.
-
-    Attributes
-    ----------
-    name : str
-        Such as 'sensitivity'.
-    source : Path
-        Its text notebook; the paired `.ipynb` lies beside it.
-    """
+    """A chapter of the book: its name, such as 'sensitivity', and its text notebook, beside which the pair lies."""
 
     name: str
     source: Path
 
     def executed(self, folder: Path) -> Path:
-        """Its executed notebook among the artifacts in `folder`.
-
-        Parameters
-        ----------
-        folder : Path
-            What `Settings.folder` returns.
-
-        Returns
-        -------
-        Path
-            Where it lies, or would lie had the chapter been run.
-        """
+        """Where its executed notebook lies among the artifacts in `folder`, or would lie."""
         return folder / self.name / "chapter.ipynb"
+
+    @cached_property
+    def program(self) -> str:
+        """All its code cells, without the lines that only IPython understands."""
+        cells = [cell.source for cell in read_source(self).cells if cell.cell_type == "code"]
+        lines = "\n".join(cells).splitlines()
+        return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether a chapter is 'fresh', 'stale' or 'not run', why, and its execution where there is one."""
+
+    state: str
+    reason: str = ""
+    execution: Execution | None = None
 
 
 def find_chapters() -> list[Chapter]:
-    """All chapters in the order of the book's `_toc.yml`.
-
-    Returns
-    -------
-    list of Chapter
-    """
+    """All chapters in the order of the book's `_toc.yml`."""
     root = find_root()
-    files = re.findall(r"^\s*- file: (notebooks/\S+)$", (root / "_toc.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    return [Chapter(re.sub(r"^\d+_", "", Path(file).name), root / f"{file}.py") for file in files]
+    files = zip(chapter_names(), chapter_files(), strict=True)
+    return [Chapter(name, root / f"{file}.py") for name, file in files]
 
 
 def select_chapters(names: Sequence[str]) -> list[Chapter]:
-    """The named chapters in the order of the book.
-
-    Parameters
-    ----------
-    names : sequence of str
-
-    Returns
-    -------
-    list of Chapter
-
-    Raises
-    ------
-    InputError
-        If there is no chapter of some name; the message lists the names there are.
-    """
+    """The named chapters in the order of the book; an `InputError` lists the names there are."""
     chapters = {chapter.name: chapter for chapter in find_chapters()}
-    unknown = sorted(set(names) - chapters.keys())
-    if unknown:
+    if unknown := sorted(set(names) - chapters.keys()):
         raise InputError(f"there is no chapter {', '.join(unknown)}; expected names among {', '.join(chapters)}.")
     return [chapter for name, chapter in chapters.items() if name in names]
 
 
-def state_of(chapter: Chapter, settings: Settings) -> dict[str, Any]:
-    """Whether a chapter has been run, and what it is made from has stayed the same since.
-
-    Parameters
-    ----------
-    chapter : Chapter
-    settings : Settings
-
-    Returns
-    -------
-    dict
-        'state' is 'fresh', 'stale' or 'not run'; where run, with 'wall_time_s', the time [s] that it took, and
-        'finished', the date.
-    """
-    folder = settings.folder()
-    manifest = _read_manifest(chapter, folder)
-    if manifest is None or not chapter.executed(folder).exists():
-        return {"state": "not run"}
-    fresh = manifest["key"] == _keys(settings)[chapter.name]
-    return manifest | {"state": "fresh" if fresh else "stale"}
+def states(settings: Settings) -> dict[str, State]:
+    """The state of every chapter by name, in the order of the book."""
+    folder, found = settings.folder(), dict[str, State]()
+    for chapter in find_chapters():
+        found[chapter.name] = own = _own_state(chapter, settings, folder)
+        if own.state == "fresh":
+            old = [name for name in _earlier(chapter, own) if found[name].state != "fresh"]
+            if old:
+                found[chapter.name] = State("stale", f"{old[0]} is {found[old[0]].state}", own.execution)
+    return found
 
 
 def executed_notebook(chapter: Chapter, settings: Settings) -> Path:
-    """The executed form of a chapter that is fresh.
-
-    Parameters
-    ----------
-    chapter : Chapter
-    settings : Settings
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    ChapterStale
-        If it has not been run, or something has changed since; the message says what to run.
-    """
-    state = state_of(chapter, settings)["state"]
-    if state != "fresh":
-        what = "has not been run" if state == "not run" else "is stale"
+    """The executed form of a chapter that is fresh; a `ChapterStale` says what to run."""
+    found = states(settings)[chapter.name]
+    if found.state != "fresh":
+        what = "has not been run" if found.state == "not run" else f"is stale: {found.reason}"
         raise ChapterStale(f"chapter {chapter.name!r} {what}; run 'flowcal run --profile {settings.profile}' first.")
     return chapter.executed(settings.folder())
 
 
+def _own_state(chapter: Chapter, settings: Settings, folder: Path) -> State:
+    """The state of a chapter by what it consumed itself, whatever has become of the chapters that it read from."""
+    try:
+        execution = read_record(Execution, _record(chapter, folder))
+    except InputError:
+        return State("not run")
+    notebook = chapter.executed(folder)
+    if not notebook.is_file():
+        return State("not run")
+    reasons = _changes(chapter, settings, folder, execution, notebook)
+    return State(*next(({"stale": reason}.popitem() for reason in reasons), ("fresh", "")), execution)
+
+
+def _changes(chapter: Chapter, settings: Settings, folder: Path, execution: Execution, notebook: Path) -> Iterator[str]:
+    """What is no longer as it was when a chapter was executed."""
+    if execution.text != file_digest(chapter.source):
+        yield "its text has changed"
+    if execution.parameters != _parameters(chapter, settings):
+        yield "its parameters have changed"
+    if execution.code != _code_of(chapter):
+        yield "code of the package has changed"
+    if execution.libraries != libraries(find_root() / "requirements.txt"):
+        yield "versions of libraries have changed"
+    yield from (f"{name} has changed" for name, was in execution.used.items() if not is_undamaged(folder, name, was))
+    for name, before in execution.files.items():
+        if (file_digest(Path(name)) if Path(name).is_file() else None) != before:
+            yield f"{name} has changed"
+    if execution.notebook != file_digest(notebook):
+        yield "its executed notebook has been edited"
+
+
+def _earlier(chapter: Chapter, state: State) -> list[str]:
+    """Chapters before this one from which it reads, by its text and by what its execution consumed."""
+    names = chapter_names()
+    consumed = {name.split("/")[0] for name in state.execution.used} if state.execution else set()
+    read = _read_by(chapter.program) | consumed
+    return [name for name in names[: names.index(chapter.name)] if name in read]
+
+
+@cache
+def _read_by(program: str) -> frozenset[str]:
+    """Names of chapters whose artifacts a program, or a function of the package that it calls, reads."""
+    return frozenset(reads_in([ast.parse(program), *statements_of(closure_of_text(program))]))
+
+
+def _code_of(chapter: Chapter) -> str:
+    """Digest of all code of the package that a chapter needs."""
+    return code_digest(closure_of_text(chapter.program))
+
+
+def _parameters(chapter: Chapter, settings: Settings) -> dict[str, str]:
+    """A chapter's parameters as JSON texts, less the scheduler: where runs happen changes no result."""
+    given = vars(settings.resolved()) | _budget(chapter, settings.profile)
+    return {name: json.dumps(value) for name, value in given.items() if name != "scheduler"}
+
+
+def chapter_budget(name: str, profile: str) -> dict[str, Any]:
+    """A chapter's budgets in a profile, as its cell of parameters and the profile's file state them."""
+    (chapter,) = select_chapters([name])
+    cells = [cell.source for cell in read_source(chapter).cells if "parameters" in cell.metadata.get("tags", [])]
+    assigned = [node for node in ast.parse("\n".join(cells)).body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned} | _budget(chapter, profile)
+
+
+def _budget(chapter: Chapter, profile: str) -> dict[str, Any]:
+    """What a profile's file sets for a chapter beyond the quick budget in the chapter's own cell of parameters."""
+    if profile == "quick":
+        return {}
+    path = find_root() / "profiles" / f"{profile}.yml"
+    found = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(chapter.name, {})
+    if unknown := sorted(set(found) - _assigned(chapter)):
+        raise InputError(
+            f"{path.name} sets {', '.join(unknown)} for chapter {chapter.name!r}; expected names that its cell of "
+            "parameters assigns."
+        )
+    return dict(found)
+
+
+def _assigned(chapter: Chapter) -> set[str]:
+    """Names that the cell of parameters assigns."""
+    cells = [cell for cell in read_source(chapter).cells if "parameters" in cell.metadata.get("tags", [])]
+    statements = [node for cell in cells for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Assign)]
+    return {target.id for node in statements for target in node.targets if isinstance(target, ast.Name)}
+
+
 def run_chapters(names: Sequence[str], settings: Settings) -> None:
-    """Execute chapters with papermill.
+    """Execute chapters with papermill, two at a time where they do not need each other.
 
     Parameters
     ----------
     names : sequence of str
-        Chapters to run in any case; if empty, all that are not fresh.
-    settings : Settings
+        Chapters to run in any case, after whatever of the chapters that they read from is not fresh; if empty, all
+        that are not fresh.
 
     Raises
     ------
-    InputError
-        If there is no such chapter.
     ChapterFailed
-        If one stops with an error; those before it are finished and kept.
+        If one stops with an error; those that are finished, and the one beside it, are kept.
     """
     settings = settings.resolved()
-    folder = settings.folder()
-    every = find_chapters()
-    chosen = select_chapters(names) or [c for c in every if state_of(c, settings)["state"] != "fresh"]
-    if not chosen:
+    folder, forced = settings.folder(), {chapter.name for chapter in select_chapters(names)}
+    chapters = _needed(forced, settings) if forced else find_chapters()
+    with ExitStack() as locks, ThreadPoolExecutor(AT_ONCE) as pool:
+        held = {chapter.name: locks.enter_context(_held(chapter, folder)) for chapter in chapters}
+        try:
+            made = _run_in_order(chapters, forced, settings, pool, held)
+        except BaseException as error:
+            if not isinstance(error, ChapterFailed):
+                _end_kernels()
+            raise
+    if not made:
         print("all chapters are fresh")
-        return
-    earlier = [c for c in every[: every.index(chosen[-1])] if c not in chosen]
-    stale = [c.name for c in earlier if state_of(c, settings)["state"] == "stale"]
-    if stale:
-        print(
-            f"note: {', '.join(stale)} are stale, and what is run now reads what they have made; 'flowcal run' runs all"
-        )
-    for position, chapter in enumerate(chosen, 1):
-        tqdm.write(f"chapter {position} of {len(chosen)}: {chapter.name}")
-        _run(chapter, settings, folder)
+
+
+def _run_in_order(
+    chapters: list[Chapter],
+    forced: set[str],
+    settings: Settings,
+    pool: ThreadPoolExecutor,
+    held: Mapping[str, filelock.BaseFileLock],
+) -> int:
+    """Start each chapter once all that it reads from is done, unless it is fresh then; how many were started."""
+    folder, waiting, running = settings.folder(), list(chapters), dict[Future[None], str]()
+    reads = {chapter.name: set(_earlier(chapter, _own_state(chapter, settings, folder))) for chapter in chapters}
+    started = 0
+    while waiting or running:
+        for chapter in list(waiting):
+            to_come = {other.name for other in waiting} | set(running.values())
+            if len(running) == AT_ONCE or reads[chapter.name] & to_come:
+                continue
+            waiting.remove(chapter)
+            if chapter.name not in forced and states(settings)[chapter.name].state == "fresh":
+                held[chapter.name].release()
+                continue
+            started += 1
+            tqdm.write(f"chapter {chapter.name}: started")
+            running[pool.submit(_run, chapter, settings, folder)] = chapter.name
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            held[running.pop(future)].release()
+            future.result()
+    return started
+
+
+def _needed(names: set[str], settings: Settings) -> list[Chapter]:
+    """The named chapters and all that they read from, directly or not, in the order of the book."""
+    found, every, wanted = states(settings), find_chapters(), set(names)
+    for chapter in reversed(every):
+        if chapter.name in wanted:
+            wanted.update(_earlier(chapter, found[chapter.name]))
+    return [chapter for chapter in every if chapter.name in wanted]
+
+
+@contextmanager
+def _held(chapter: Chapter, folder: Path) -> Iterator[filelock.FileLock]:
+    """The lock of a chapter, for which a second command in the same folder waits."""
+    path = chapter_lock(folder, chapter.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        print(f"waiting for another command that is running chapter {chapter.name!r} in this folder")
+        lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
     target = chapter.executed(folder)
     partial = target.with_name("chapter.partial.ipynb")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    key = _keys(settings)[chapter.name]
+    _record(chapter, folder).unlink(missing_ok=True)  # from here on, what lies there is no execution of this text
+    before: dict[str, Any] = {
+        "text": file_digest(chapter.source),
+        "code": _code_of(chapter),
+        "parameters": _parameters(chapter, settings),
+        "libraries": libraries(find_root() / "requirements.txt"),
+    }
     start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="flowcal-") as private:
+        executed = _execute(chapter, settings, partial, Path(private))
+        used, files = read_consumed(Path(private, "record"))
+    wall_time = round(time.perf_counter() - start, 1)
+    keep_provenance(executed, collect_provenance(folder, chapter.name, used, settings.profile, wall_time))
+    nbformat.write(executed, partial)
+    os.replace(partial, target)
+    finished = time.strftime("%Y-%m-%d %H:%M")
+    ended: dict[str, Any] = {"used": used, "files": files, "notebook": file_digest(target)}
+    write_json(_record(chapter, folder), Execution(**before, **ended, wall_time_s=wall_time, finished=finished))
+    tqdm.write(f"chapter {chapter.name}: {wall_time:.0f} s")
+
+
+def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path) -> nbformat.NotebookNode:
+    """The executed notebook; what it consumes is recorded in a file in the private folder."""
+    record = private / "record"
+    record.touch()
     try:
-        with recorded(folder, chapter.name) as used, tempfile.TemporaryDirectory(prefix="flowcal-") as private:
-            executed = papermill.execute_notebook(
-                read_source(chapter),
-                str(partial),
-                parameters=vars(settings),
-                cwd=str(chapter.source.parent),
-                kernel_name="python3",
-                language="python",
-                record_timing=False,
-                config=_kernel_config(Path(private)),
-            )
+        executed = papermill.execute_notebook(
+            read_source(chapter),
+            str(partial),
+            parameters=vars(settings) | _budget(chapter, settings.profile),
+            cwd=str(chapter.source.parent),
+            kernel_name="python3",
+            language="python",
+            record_timing=False,
+            progress_bar=False,
+            config=_kernel_config(private, record),
+        )
     except PapermillExecutionError as error:
+        cell = "\n".join(f"    {line}" for line in error.source.splitlines())
         raise ChapterFailed(
-            f"chapter {chapter.name!r} stopped in cell {error.cell_index + 1}:\n\n{_indented(error.source)}\n\n"
+            f"chapter {chapter.name!r} stopped in cell {error.cell_index + 1}:\n\n{cell}\n\n"
             f"{error.ename}: {error.evalue}\n\nThe notebook as far as it came: {partial}"
         ) from None
     except DeadKernelError as error:
         raise ChapterFailed(
             f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
         ) from None
-    wall_time = round(time.perf_counter() - start, 1)
-    executed = _tidied(executed)
-    keep_provenance(executed, collect_provenance(folder, chapter.name, used, settings.profile, wall_time))
-    nbformat.write(executed, partial)
-    os.replace(partial, target)
-    manifest = {
-        "key": key,
-        "settings": vars(settings),
-        "version": __version__,
-        "wall_time_s": wall_time,
-        "finished": time.strftime("%Y-%m-%d %H:%M"),
-    }
-    _manifest(chapter, folder).write_text(json.dumps(manifest, indent=1))
+    return _tidied(executed, bool(_budget(chapter, settings.profile)))
 
 
-def _kernel_config(private: Path) -> Config:
+class _Kernel(AsyncKernelManager):
+    """Runs the kernel of this interpreter and this package, whatever is installed, and tells it where to record."""
+
+    running: ClassVar[set["_Kernel"]] = set()
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """How the kernel is started."""
+        command = [sys.executable, "-m", "flowcal.kernel", "-f", "{connection_file}"]
+        threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
+        env = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
+        return KernelSpec(argv=command, language="python", env=env | {RECORD: self.config.Flowcal.record})
+
+    async def _async_post_start_kernel(self, **options: Any) -> None:
+        """Remember it, so that it ends with the command."""
+        await super()._async_post_start_kernel(**options)
+        self.running.add(self)
+
+    post_start_kernel = _async_post_start_kernel
+
+
+def _kernel_config(private: Path, record: Path) -> Config:
     """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
-    if os.name != "posix":
-        return Config()
-    return Config({"KernelManager": {"transport": "ipc", "ip": str(private / "kernel")}})
+    config = Config({"NotebookClient": {"kernel_manager_class": _Kernel}, "Flowcal": {"record": str(record)}})
+    socket = str(private / "kernel")
+    if os.name == "posix" and len(socket) < 90:  # a socket's name may have 107 characters, ours end in -1 to -5
+        config.update({"KernelManager": {"transport": "ipc", "ip": socket}})
+    return config
+
+
+def _end_kernels() -> None:
+    """End every kernel that this process has started, and what these have started."""
+    for kernel in _Kernel.running:
+        process = getattr(kernel.provisioner, "pid", None)
+        if process and os.name == "posix":
+            try:
+                os.killpg(os.getpgid(process), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
 
 
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:
@@ -458,46 +426,18 @@ def read_source(chapter: Chapter) -> nbformat.NotebookNode:
     return notebook
 
 
-def _tidied(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without papermill's own records and progress bars, and with the injected parameters out of the reader's sight."""
+def _tidied(notebook: nbformat.NotebookNode, has_budget: bool) -> nbformat.NotebookNode:
+    """Without papermill's records and progress bars; of two cells of parameters, only the one that counted is shown."""
     notebook.metadata.pop("papermill", None)
+    hidden = "parameters" if has_budget else "injected-parameters"
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         cell.metadata = {"tags": cell.metadata.get("tags", [])}
-        if "injected-parameters" in cell.metadata["tags"]:
+        if hidden in cell.metadata["tags"]:
             cell.metadata["tags"].append("remove-input")
     return notebook
 
 
-def _keys(settings: Settings) -> dict[str, str]:
-    """What each chapter's result depends on: its text and those before it, settings, code, pins, and data at hand."""
-    decisive = vars(settings.resolved()) | {"scheduler": None}  # where runs happen changes no result
-    running = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
-    running.update(str(organisers_file()).encode())
-    for path in (*sorted(Path(__file__).parent.rglob("*.py")), find_root() / "requirements.txt"):
-        running.update(path.read_bytes() if path.exists() else b"")
-    keys = {}
-    for chapter in find_chapters():
-        running.update(chapter.source.read_bytes())
-        keys[chapter.name] = running.hexdigest()
-    return keys
-
-
-def _manifest(chapter: Chapter, folder: Path) -> Path:
+def _record(chapter: Chapter, folder: Path) -> Path:
     return folder / chapter.name / "chapter.json"
-
-
-def _read_manifest(chapter: Chapter, folder: Path) -> dict[str, Any] | None:
-    """The manifest, or None where there is none that can be understood."""
-    try:
-        manifest = read_json(_manifest(chapter, folder))
-    except InputError:
-        return None
-    kinds = {"key": str, "finished": str, "wall_time_s": float}
-    fits = isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in kinds.items())
-    return manifest if fits else None
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())

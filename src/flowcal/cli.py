@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,29 +22,24 @@ __all__ = [
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        What follows `flowcal` on the command line; those of this process if not given.
-
-    Returns
-    -------
-    int
-        The exit code: 0, or 1 for an error of the library's own, whose message is printed.
-
-    Raises
-    ------
-    SystemExit
-        With code 2 for a command line that cannot be understood, with 0 after help was asked for.
-    """
+    """Run one verb; the exit code is 0, 1 for an error of the library's own, or 128 and a signal's number."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as an exception, so that things end well
     options = _parser().parse_args(arguments)
     try:
         options.verb(options)
+        sys.stdout.flush()
     except FlowcalError as error:
         print(f"flowcal: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # who reads our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"flowcal: {error.strerror or error}: {error.filename or 'a file'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("flowcal: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -51,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     study = argparse.ArgumentParser(add_help=False)
-    study.add_argument("--profile", default="quick", choices=["quick", "full"], help="how much to spend")
+    study.add_argument(
+        "--profile", default="quick", help="how much to spend: quick, or the name of a file in profiles/"
+    )
     study.add_argument("--simulator", default="windfarm", metavar="windfarm|executable:PATH")
     study.add_argument("--observations", default="embedded", metavar="embedded|organisers|DIR")
     study.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to run campaigns on, tcp://host:port")
@@ -115,13 +114,12 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from flowcal.chapters import find_chapters, state_of
+    from flowcal.chapters import states
 
-    settings = _settings(options).resolved()
-    for chapter in find_chapters():
-        state = state_of(chapter, settings)
-        run = f"{state['finished']}  {state['wall_time_s']:7.1f} s" if "finished" in state else ""
-        print(f"{chapter.name:<14}{state['state']:<9}{run}".rstrip())
+    for name, found in states(_settings(options).resolved()).items():
+        run = found.execution
+        when = f"{run.finished}  {run.wall_time_s:7.1f} s  " if run else ""
+        print(f"{name:<14}{found.state:<9}{when}{found.reason}".rstrip())
 
 
 def _book(options: argparse.Namespace) -> None:
@@ -133,22 +131,19 @@ def _book(options: argparse.Namespace) -> None:
 
 def _publish(options: argparse.Namespace) -> None:
     from flowcal.report.book import publish
-    from flowcal.report.scorecard import draw_answer
-    from flowcal.study import find_root
 
     publish(_settings(options).resolved())
-    draw_answer(find_root() / "book" / "images" / "answer.svg")
 
 
 def _score(options: argparse.Namespace) -> None:
+    from flowcal.challenge import PUBLISHED
     from flowcal.report.replication import write_replication
-    from flowcal.report.truth import write_scores
-    from flowcal.study import find_root
+    from flowcal.report.truth import score_box
 
-    published = find_root() / "book" / "published"
-    for team, score in write_scores(published / "scores.json").items():
+    for team, entry in PUBLISHED.items():
+        score = score_box(entry)
         verdict = "holds" if score["contains"] else "misses"
-        print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; outside by {score['missed_by']}")
+        print(f"{team}: E {verdict} the true X_e; volume {score['volume']:.1e}; off by {score['least_distance']:.3f}")
     if options.systems:
         summary = write_replication(options.systems, options.paper_systems, options.design_systems, options.scheduler)
         print(json.dumps(summary, indent=1))

@@ -23,9 +23,8 @@ class Problem:
     aleatory, epistemic, control : tuple of str
         Names of the inputs that vary from series to series (X_a), that are fixed but unknown (X_e), and that a design
         sets (X_c), in the order in which the simulator takes them.
-    outputs : tuple of str
-    units : tuple of str
-        One for each output; "1" where it has none.
+    outputs, units : tuple of str
+        Names of the outputs, and a unit for each; "1" where it has none.
     steps : int
         Length of a series.
     maximised : tuple of str

@@ -1,13 +1,12 @@
 """The search for designs beside SciPy's differential evolution and multistart, on the study's own problems.
 
-The peers minimise one cost: minus the guaranteed performance, or minus the smallest failure level, with a penalty for
-what falls short of a constraint. What all spend is the number of control points that they ask for.
+The peers minimise one cost: minus the guaranteed performance, or minus the smallest failure severity, with a penalty
+for what falls short of a constraint. What all spend is the number of control points that they ask for.
 """
 
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +14,11 @@ from scipy.optimize import differential_evolution, minimize
 from scipy.stats import qmc
 
 from flowcal.challenge import CONTROL
-from flowcal.decide import failure as severity
-from flowcal.decide.design import LARGEST_LEVEL, SLACK, _basins, _Programme
-from flowcal.decide.failure import failure_curves
+from flowcal.decide.design import DESIGN_PROBLEMS, LARGEST_SEVERITY, SLACK, _basins, _Programme
+from flowcal.decide.failure import failure_curves, measure_severity
 from flowcal.decide.paper import fly
 from flowcal.decide.power import PowerEmulator, tabulate_performance, train_power_emulator
-from flowcal.decide.problems import PROBLEMS, FailureLevels, required_level
+from flowcal.decide.problems import FailureSeverities, required_severity
 from flowcal.infer.models import EpistemicBox, UncertaintyModel
 from flowcal.infer.train import Training
 from flowcal.problem import BOUNDS
@@ -31,7 +29,7 @@ from flowcal.study import PROFILES
 SEEDS, SCENARIOS, QUARTILES = 20, 4, (0.25, 0.5, 0.75)
 EFFORT = PROFILES["full"].effort
 PARTICLES = 32
-PENALTY = 100.0  # for a unit of level short of what is required
+PENALTY = 100.0  # for a unit of severity short of what is required
 REACH = 0.05  # of the box about the true X_e that stands for what observations leave
 BOX = [BOUNDS] * len(CONTROL)
 
@@ -42,10 +40,10 @@ def costs(programme, scenarios, x_c):
     if programme.reliability:
         return -programme.limits(x_e, each).min(axis=1).reshape(len(x_c), -1).min(axis=1)
     value = programme.performance(x_e, each).reshape(len(x_c), -1).min(axis=1)
-    if programme.required_level is None:
+    if programme.required_severity is None:
         return -value
     limits = programme.limits(x_e, each).min(axis=1).reshape(len(x_c), -1).min(axis=1)
-    return -value + PENALTY * np.maximum(0, programme.required_level - limits)
+    return -value + PENALTY * np.maximum(0, programme.required_severity - limits)
 
 
 class SpentError(Exception):
@@ -70,7 +68,7 @@ class Cost:
 
 def swarm(cost, random_seed):
     """Thirty-two particles, for as many iterations as the budget allows."""
-    fly(cost, PARTICLES, cost.budget // PARTICLES, random_seed)
+    fly(cost, len(CONTROL), PARTICLES, cost.budget // PARTICLES, random_seed)
 
 
 def evolution(cost, random_seed):
@@ -91,26 +89,16 @@ PEERS = {"swarm": swarm, "differential evolution": evolution, "multistart of L-B
 
 @pytest.fixture(scope="module")
 def setting():
-    """What the programmes are made of: performance, levels and failure curves under the true f_a, a few X_e."""
+    """What the programmes are made of: performance, failure severities and curves under the true f_a, a few X_e."""
     truth = true_uncertainty_model()
     x_e = np.array(truth.e.bounding_box[0])
     e = EpistemicBox(x_e - REACH, x_e + REACH)
     training = Training(epochs=8, batch_size=256, learning_rate=6e-3)
     weights = train_power_emulator(WindFarm(), UncertaintyModel(truth.f_a, e), 15_000, training)
     performance = tabulate_performance(PowerEmulator.from_weights(weights), [truth.f_a], e)[0]
-    noise = severity.measure_severity(WindFarm(), x_e, [0.5] * 3, 3000, np.random.default_rng(1))
+    noise = measure_severity(WindFarm(), x_e, [0.5] * 3, 3000, np.random.default_rng(1))
     curves = failure_curves([truth.f_a], noise)
-    return performance, FailureLevels(WindFarm()), curves, e.sample(SCENARIOS, np.random.default_rng(1))
-
-
-@pytest.fixture(autouse=True)
-def without_campaigns(monkeypatch):
-    """Runs of the simulator without the milliseconds of a campaign: time is not what is compared."""
-
-    def straight(simulator, x, seed, runner=None):
-        return SimpleNamespace(y=SimpleNamespace(values=simulator.simulate(x, seed)))
-
-    monkeypatch.setattr(severity, "run_campaign", straight)
+    return performance, FailureSeverities(WindFarm()), curves, e.sample(SCENARIOS, np.random.default_rng(1))
 
 
 class Counted:
@@ -133,16 +121,18 @@ def counting(programme):
 def study_search(programme, scenarios, effort):
     """The least cost that the study's search finds, and for how many control points it asks."""
     counted, asked = counting(programme)
-    best = _basins(counted, scenarios, effort)[0]
+    best = _basins(counted, scenarios, effort, len(CONTROL))[0]
     return costs(programme, scenarios, np.array([best.x_c]))[0], asked()
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", DESIGN_PROBLEMS)
 def test_searches_at_equal_numbers_of_control_points(name, setting, record):
-    performance, levels, curves, scenarios = setting
-    problem = PROBLEMS[name]
-    required = None if problem.epsilon is None else required_level(curves, problem.epsilon)
-    programme = _Programme(performance, lambda *x: np.minimum(levels(*x), LARGEST_LEVEL), required, problem.reliability)
+    performance, severities, curves, scenarios = setting
+    problem = DESIGN_PROBLEMS[name]
+    required = None if problem.epsilon is None else required_severity(curves, problem.epsilon)
+    programme = _Programme(
+        performance, lambda *x: np.minimum(severities(*x), LARGEST_SEVERITY), required, problem.reliability
+    )
     found = {}
     for starts in (EFFORT.starts, 2 * EFFORT.starts):
         efforts = [replace(EFFORT, starts=starts, random_seed=seed) for seed in range(SEEDS)]

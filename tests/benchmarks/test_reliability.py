@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import norm
 
 from flowcal.challenge import LOADS, OUTPUTS, THRESHOLDS
-from flowcal.decide.failure import AleatoryPlane, crude_pof, failure_levels, measure_severity, sampled_pof
+from flowcal.decide.failure import crude_pof, failure_severities, measure_severity, sampled_pof
+from flowcal.decide.plane import AleatoryPlane
 from flowcal.problem import SEED_MAX
 from flowcal.report.truth import true_exceedance, true_uncertainty_model
 from flowcal.simulate.windfarm import WindFarm
@@ -46,14 +47,14 @@ def test_probabilities_at_equal_calls(name, record):
 def reference(x_c, seeds=200_000, groups=2000, cells=2000):
     """The probability, and its standard error as a share of it.
 
-    An hour fails if X_a1 + X_a2 Z exceeds a level, with a Z that its seed decides (see `flowcal.decide.failure`): a
-    quadrature over X_a for each Z, of which those next to each other are taken together.
+    An hour fails if X_a1 + X_a2 Z exceeds the failure severity, with a Z that its seed decides (see
+    `flowcal.decide.failure`): a quadrature over X_a for each Z, of which those next to each other are taken together.
     """
-    level = failure_levels(WindFarm(), [X_E], [x_c]).min()
+    least = failure_severities(WindFarm(), [X_E], [x_c]).min()
     noise = measure_severity(WindFarm(), X_E, x_c, seeds + 1, np.random.default_rng(1)).noise
     edges = np.linspace(0, 1, cells + 1)
     mass, middle = -np.diff(true_exceedance(1, edges)), (edges[1:] + edges[:-1]) / 2
-    each = [mass @ true_exceedance(0, level - middle * z) for z in noise.reshape(groups, -1).mean(axis=1)]
+    each = [mass @ true_exceedance(0, least - middle * z) for z in noise.reshape(groups, -1).mean(axis=1)]
     return float(np.mean(each)), float(np.std(each) / np.sqrt(seeds) / np.mean(each))
 
 

@@ -1,6 +1,6 @@
 """Prediction intervals: where the outputs at a control point will lie, whatever X_e in E is true.
 
-Two readings of one task. The paper [1]_ takes quantiles of all minutes of all hours, X_e drawn from E like X_a from
+Two readings of one task. The paper [1]_ takes quantiles over all minutes of all hours, X_e drawn from E like X_a from
 f_a. The challenge [2]_ asks for bounds on whole hours and for every X_e: the smallest u with
 max over X_e in E of P[max over t of y_i > u] <= 1 - alpha, and the largest lower bound likewise.
 
@@ -13,6 +13,7 @@ References
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,14 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import quantile_test
 
-from flowcal.challenge import EPISTEMIC, OUTPUTS
+from flowcal.decide.failure import check_values, inputs_at, simulate_hours
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import InputError
 from flowcal.infer.checks import predict_hours
 from flowcal.infer.models import AleatoryDistribution, EpistemicBox, UncertaintyModel
-from flowcal.problem import SEED_MAX
-from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.simulator import Simulator
+from flowcal.problem import Problem
+from flowcal.simulate.campaign import Runner
+from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
 __all__ = [
     "SIDES",
@@ -35,6 +36,8 @@ __all__ = [
     "resampled_intervals",
     "trajectory_intervals",
 ]
+
+Array = NDArray[np.float64]
 
 SIDES = ("lower", "upper")
 """The two bounds of an interval."""
@@ -53,37 +56,21 @@ def flattened_intervals(
 ) -> xr.Dataset:
     """As the paper has it [1]_: quantiles alpha and 1 - alpha of each output over all minutes of all hours.
 
-    Parameters
-    ----------
-    model : UncertaintyModel
-        X_a is drawn from its f_a and X_e from its E.
-    simulator : Simulator
-    x_c : sequence of float, shape (3,)
-    alphas : sequence of float
-    hours : int
-        The paper has 50,000.
-    random_seed : int
-    runner : Runner, optional
-
     Returns
     -------
     Dataset
         'bound' and its 'standard_error' by side ('lower', 'upper'), alpha and output.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than twenty hours, or an alpha leaves (0.5, 1).
     """
-    levels = _levels(alphas)
+    problem, shares = problem_of(simulator), _shares(alphas)
     if hours < BLOCKS:
         raise InputError(f"hours is {hours}; expected at least {BLOCKS}, for the errors come from as many groups.")
-    y = predict_hours(model, simulator, x_c, hours, random_seed, runner).y.values
-    bound = np.quantile(y.reshape(-1, len(OUTPUTS)), levels, axis=0)
-    groups = [np.quantile(part.reshape(-1, len(OUTPUTS)), levels, axis=0) for part in np.array_split(y, BLOCKS)]
+    y = check_values(predict_hours(model, simulator, x_c, hours, random_seed, runner).y.values, problem)
+    bound, *groups = (
+        np.quantile(part.reshape(-1, len(problem.outputs)), shares, axis=0) for part in (y, *np.array_split(y, BLOCKS))
+    )
     error = np.std(groups, axis=0, ddof=1) / np.sqrt(BLOCKS)
     dims = ("side", "alpha", "output")
-    return _labelled({"bound": (dims, bound), "standard_error": (dims, error)}, alphas, runs=hours)
+    return _labelled({"bound": (dims, bound), "standard_error": (dims, error)}, alphas, problem, runs=hours)
 
 
 def trajectory_intervals(
@@ -99,30 +86,14 @@ def trajectory_intervals(
 ) -> xr.Dataset:
     """As the challenge has it [2]_: bounds that whole hours keep with probability alpha, at the worst X_e in E.
 
-    The worst X_e of each bound is searched with common random numbers; the bound is then taken at it from fresh draws.
-
-    Parameters
-    ----------
-    model, simulator, x_c, alphas
-        As for `flattened_intervals`.
-    search : Search
-    search_hours : int
-        Hours behind every value within the search.
-    hours : int
-        Fresh hours behind every reported bound.
-    random_seed : int
-    runner : Runner, optional
+    The worst X_e of each bound is searched with the same `search_hours` everywhere; the bound is then taken at it from
+    fresh `hours`.
 
     Returns
     -------
     Dataset
         By side, alpha and output: 'bound'; its 95 % confidence interval 'low' and 'high' given f_a and that X_e,
         infinite where so few hours give none; the worst 'x_e'; the 'gap' in which the search's climbs ended.
-
-    Raises
-    ------
-    InputError
-        If an alpha leaves (0.5, 1), or there is no hour to take bounds from.
 
     Examples
     --------
@@ -136,28 +107,31 @@ def trajectory_intervals(
     >>> dict(intervals.bound.sizes)
     {'side': 2, 'alpha': 1, 'output': 6}
     """
-    _levels(alphas)
+    _shares(alphas)
     if min(search_hours, hours) < 1:
         raise InputError(f"search_hours is {search_hours}, hours is {hours}; expected whole numbers from 1 up.")
+    problem = problem_of(simulator)
     search_rng, fresh_rng = np.random.default_rng(random_seed).spawn(2)
-    common_x_a, common_seeds = model.f_a.sample(search_hours, search_rng), _fresh_seeds(search_hours, search_rng)
+    common = model.f_a.sample(search_hours, search_rng), fresh_seeds(search_hours, search_rng)
+    known: dict[bytes, Array] = {}  # climbs that are pulled back to E's edge ask for some points again
 
-    def signed_bounds(x_e: NDArray[np.float64]) -> NDArray[np.float64]:
-        extremes = _signed_extremes(simulator, common_x_a, x_e, x_c, common_seeds, runner)
-        return np.quantile(extremes, alphas, axis=1, method="inverted_cdf").swapaxes(0, 1).ravel()
+    def signed_bounds(x_e: Array) -> Array:
+        if (key := x_e.tobytes()) not in known:
+            extremes = _signed_extremes(simulator, *common, x_e, x_c, runner)
+            known[key] = np.quantile(extremes, alphas, axis=1, method="inverted_cdf").swapaxes(0, 1).ravel()
+        return known[key]
 
     worst = find_worst_cases(signed_bounds, model.e, search, search_rng)
-    x_a, seeds = model.f_a.sample(hours, fresh_rng), _fresh_seeds(hours, fresh_rng)
-    shape = (len(SIDES), len(alphas), len(OUTPUTS))
+    fresh = model.f_a.sample(hours, fresh_rng), fresh_seeds(hours, fresh_rng)
+    shape = (len(SIDES), len(alphas), len(problem.outputs))
     reported = np.empty((3, *shape))
     places, which = np.unique(worst.x_e, axis=0, return_inverse=True)
     for number, x_e in enumerate(places):
-        extremes = _signed_extremes(simulator, x_a, x_e, x_c, seeds, runner)
+        extremes = _signed_extremes(simulator, *fresh, x_e, x_c, runner)
         for side, alpha, output in np.argwhere(which.reshape(shape) == number):
             values = extremes[side, :, output]
             reported[:, side, alpha, output] = _quantile_with_interval(values, alphas[alpha])
-    signs = np.array([-1.0, 1.0])[:, None, None]
-    bound, low, high = reported * signs
+    bound, low, high = reported * np.array([-1.0, 1.0])[:, None, None]
     dims = ("side", "alpha", "output")
     variables = {
         "bound": (dims, bound),
@@ -167,8 +141,8 @@ def trajectory_intervals(
         "gap": (dims, worst.gap.reshape(shape)),
     }
     runs = worst.evaluations * search_hours + len(places) * hours
-    search_attributes = {"evaluations": worst.evaluations, "tolerance": search.tolerance}
-    return _labelled(variables, alphas, runs=runs, converged=int(worst.converged), **search_attributes)
+    attributes = {"converged": int(worst.converged), "evaluations": worst.evaluations, "tolerance": search.tolerance}
+    return _labelled(variables, alphas, problem, runs=runs, **attributes)
 
 
 def resampled_intervals(
@@ -181,26 +155,9 @@ def resampled_intervals(
     random_seed: int,
     runner: Runner | None = None,
 ) -> xr.Dataset:
-    """What the bounds owe to the hours that f_a was inferred from: they are taken anew from each of its replicates.
+    """What the 'bound' at one X_e, by resample, side, alpha and output, owes to the hours that f_a was inferred from.
 
-    Parameters
-    ----------
-    replicates : sequence of AleatoryDistribution
-        What f_a might have been, such as from bootstrap samples of the observed hours.
-    x_e : sequence of float, shape (3,)
-        Where the bounds are taken, such as the worst X_e of one of them.
-    simulator, x_c, alphas, hours, random_seed, runner
-        As for `trajectory_intervals`.
-
-    Returns
-    -------
-    Dataset
-        'bound' by resample, side, alpha and output.
-
-    Raises
-    ------
-    InputError
-        If there is no replicate, an alpha leaves (0.5, 1), or there is no hour.
+    It is taken again from each replicate of f_a, such as from bootstrap samples of the observed hours.
     """
     if not replicates:
         raise InputError("replicates is empty; expected at least one f_a.")
@@ -217,39 +174,35 @@ def resampled_intervals(
 
 def _signed_extremes(
     simulator: Simulator,
-    x_a: NDArray[np.float64],
-    x_e: NDArray[np.float64],
-    x_c: Sequence[float],
+    x_a: Array,
     seeds: NDArray[np.int64],
+    x_e: Array,
+    x_c: Sequence[float],
     runner: Runner | None,
-) -> NDArray[np.float64]:
-    """Minus the least, and the largest value of each output in each hour, (2, n, 6): both have upper bounds."""
-    x = np.column_stack([x_a, np.tile(np.concatenate([x_e, x_c]), (len(x_a), 1))])
-    y = run_campaign(simulator, x, seeds, runner).y.values
-    return np.stack([-y.min(axis=1), y.max(axis=1)])
+) -> Array:
+    """Minus the least, and the largest value of each output in each hour, (2, n, outputs): both have upper bounds."""
+    y = simulate_hours(simulator, inputs_at(x_a, x_e, x_c), seeds, runner)
+    least, largest = (reduce(pick, y.swapaxes(0, 1)) for pick in (np.minimum, np.maximum))  # y.min(axis=1) takes longer
+    return np.stack([-least, largest])
 
 
-def _quantile_with_interval(values: NDArray[np.float64], level: float) -> tuple[float, float, float]:
-    """The smallest value that a share `level` does not exceed, and its 95 % interval from the order statistics."""
-    interval = quantile_test(values, p=level).confidence_interval(0.95)
-    bound = np.quantile(values, level, method="inverted_cdf")
+def _quantile_with_interval(values: Array, share: float) -> tuple[float, float, float]:
+    """The smallest value that a share does not exceed, and its 95 % interval from the order statistics."""
+    interval = quantile_test(values, p=share).confidence_interval(0.95)
+    bound = np.quantile(values, share, method="inverted_cdf")
     return bound, np.nan_to_num(interval.low, nan=-np.inf), np.nan_to_num(interval.high, nan=np.inf)
 
 
-def _fresh_seeds(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rng.integers(1, SEED_MAX, count, endpoint=True)
-
-
-def _levels(alphas: Sequence[float]) -> NDArray[np.float64]:
-    """Quantile levels by side and alpha."""
+def _shares(alphas: Sequence[float]) -> Array:
+    """What lies below each bound, by side and alpha."""
     values = np.asarray(alphas, np.float64)
     if values.ndim != 1 or not ((values > 0.5) & (values < 1)).all():
         raise InputError(f"alphas are {alphas!r}; expected probabilities between 0.5 and 1.")
     return np.stack([1 - values, values])
 
 
-def _labelled(variables: dict[str, Any], alphas: Sequence[float], **attributes: float) -> xr.Dataset:
-    axes = {"side": list(SIDES), "alpha": list(alphas), "output": list(OUTPUTS)}
+def _labelled(variables: dict[str, Any], alphas: Sequence[float], problem: Problem, **attributes: float) -> xr.Dataset:
+    axes = {"side": list(SIDES), "alpha": list(alphas), "output": list(problem.outputs)}
     if "x_e" in variables:
-        axes["parameter"] = list(EPISTEMIC)
+        axes["parameter"] = list(problem.epistemic)
     return xr.Dataset(variables, axes, attributes)

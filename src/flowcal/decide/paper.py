@@ -1,35 +1,22 @@
-"""The paper's surrogate of the black box: for every time step a fully connected network with two hidden layers.
+"""Designs as the paper makes them: a swarm on a surrogate of the black box, its inner loop by Monte Carlo.
 
-The sixty networks are computed as one batch. Their width, their inputs and the size of their training set are not
-published [1]_: here all eight inputs go in, the seed being unknown to them, and all six outputs of the step come out.
+The surrogate is a fully connected network with two hidden layers for every time step. All are computed as one batch.
+Their width, their inputs and the size of their training set are not published [1]_: here all inputs go in, the seed
+being unknown to them, and all outputs of the step come out.
+
+For every control point that a particle of the swarm [2]_ [3]_ tries, X_e is sampled from E; X_a is given, sampled
+uniformly from [0, 1] as section 4.1 words it [1]_, or from f_a. The objective is the least mean over the X_e, and the
+probability of failure the largest share. pyswarms knows no constraints; a penalty stands for the one of section 4.3.
 
 References
 ----------
 .. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
    doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 4.
-
-
-Particle swarms over the control inputs, as pyswarms has them.
-
-References
-----------
-.. [1] J. Kennedy and R. Eberhart, "Particle swarm optimization", ICNN 1995, doi:10.1109/ICNN.1995.488968.
-.. [2] L. J. V. Miranda, "PySwarms: a research toolkit for Particle Swarm Optimization in Python", JOSS 3(21), 2018,
+.. [2] J. Kennedy and R. Eberhart, "Particle swarm optimization", ICNN 1995, doi:10.1109/ICNN.1995.488968.
+.. [3] L. J. V. Miranda, "PySwarms: a research toolkit for Particle Swarm Optimization in Python", JOSS 3(21), 2018,
    doi:10.21105/joss.00433.
-.. [3] M. Clerc and J. Kennedy, "The particle swarm: explosion, stability, and convergence in a multidimensional complex
+.. [4] M. Clerc and J. Kennedy, "The particle swarm: explosion, stability, and convergence in a multidimensional complex
    space", IEEE Transactions on Evolutionary Computation 6(1), 2002, doi:10.1109/4235.985692 (the coefficients).
-
-
-Designs as the paper makes them: a swarm on the surrogate, its inner loop by Monte Carlo.
-
-For every control point that a particle tries, X_e is drawn from E; X_a is given, drawn uniformly from [0, 1] as section
-4.1 words it [1]_, or from f_a. The objective is the least mean over the X_e, and the probability of failure the largest
-share. pyswarms knows no constraints; a penalty stands for the one of section 4.3.
-
-References
-----------
-.. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 4.
 """
 
 import os
@@ -39,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,13 +34,13 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from flowcal.challenge import CONTROL, INPUTS, LOADS, OUTPUTS, POWERS, THRESHOLDS, TIME_STEPS
+from flowcal.decide.design import DesignProblem
 from flowcal.errors import InputError
 from flowcal.files import Weights
 from flowcal.infer.models import EpistemicSet
 from flowcal.infer.networks import KeptNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
-from flowcal.problem import BOUNDS
+from flowcal.problem import BOUNDS, Problem
 
 __all__ = [
     "Swarm",
@@ -68,52 +55,45 @@ Array = NDArray[np.float64]
 
 BLOCK = 20_000  # rows that are computed at a time
 WIDEST = 1024  # so that a damaged header cannot ask for more memory than there is
+PENALTY = 1e4  # MW for a unit of probability above epsilon
+COEFFICIENTS = {"c1": 1.49445, "c2": 1.49445, "w": 0.729}
+LOG_SETTINGS = "LOG_CFG"  # where pyswarms looks for a file with settings of its log
 
 
 class TimeStepSurrogate(KeptNetwork):
-    """Sixty networks, one for each time step, from the inputs to the six outputs of that step [1]_.
+    """Networks, one for each time step, from the inputs to the outputs of that step [1]_.
 
     Parameters
     ----------
+    inputs, steps, outputs : int
+        Of the black box.
     width : int
         Of the two hidden layers.
     random_seed : int
         Decides the initial weights.
-
-    Raises
-    ------
-    InputError
-        If the width is no whole number from 1 to 1024.
     """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, width: int, random_seed: int) -> None:
-        super().__init__(width=width, random_seed=random_seed)
-        if not isinstance(width, int) or not 1 <= width <= WIDEST:
-            raise InputError(f"width is {width!r}; expected a whole number from 1 to {WIDEST}.")
-        sizes = (len(INPUTS), width, width, len(OUTPUTS))
+    def __init__(self, inputs: int, steps: int, outputs: int, width: int, random_seed: int) -> None:
+        super().__init__(inputs=inputs, steps=steps, outputs=outputs, width=width, random_seed=random_seed)
+        for name in ("inputs", "steps", "outputs", "width"):
+            if not isinstance(size := self.built_with[name], int) or not 1 <= size <= WIDEST:
+                raise InputError(f"{name} is {size!r}; expected a whole number from 1 to {WIDEST}.")
+        self.inputs, self.steps = inputs, steps
+        sizes = (inputs, width, width, outputs)
         with seeded(random_seed):
             self.weights = nn.ParameterList(
-                (2 * torch.rand(TIME_STEPS, before, after) - 1) / np.sqrt(before) for before, after in pairwise(sizes)
+                (2 * torch.rand(steps, before, after) - 1) / np.sqrt(before) for before, after in pairwise(sizes)
             )
-            self.biases = nn.ParameterList(torch.zeros(TIME_STEPS, 1, after) for after in sizes[1:])
-        self.register_buffer("mean", torch.zeros(len(OUTPUTS)))
-        self.register_buffer("spread", torch.ones(len(OUTPUTS)))
+            self.biases = nn.ParameterList(torch.zeros(steps, 1, after) for after in sizes[1:])
+        self.register_buffer("mean", torch.zeros(outputs))
+        self.register_buffer("spread", torch.ones(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scaled series at inputs.
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, 8)
-
-        Returns
-        -------
-        Tensor, shape (n, 60, 6)
-        """
-        hidden = (2 * x - 1).expand(TIME_STEPS, -1, -1)
+        """Scaled series (n, steps, outputs) at inputs (n, inputs)."""
+        hidden = (2 * x - 1).expand(self.steps, -1, -1)
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), 1):
             hidden = torch.baddbmm(bias, hidden, weight)
             if number < len(self.weights):
@@ -121,40 +101,12 @@ class TimeStepSurrogate(KeptNetwork):
         return hidden.transpose(0, 1)
 
     def loss(self, x: Tensor, scaled: Tensor) -> Tensor:
-        """Mean squared error, as training needs it.
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, 8)
-        scaled : Tensor, shape (n, 60, 6)
-
-        Returns
-        -------
-        Tensor, shape (n,)
-        """
+        """Mean squared error of each series (n,)."""
         squared: Tensor = (self(x) - scaled).square().mean(dim=(1, 2))
         return squared
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "TimeStepSurrogate":
-        """Train on simulated hours.
-
-        Parameters
-        ----------
-        runs : Dataset
-            x and y by sample, as `run_campaign` returns them.
-        training : Training
-        trainer : Trainer, optional
-
-        Returns
-        -------
-        TimeStepSurrogate
-            This one.
-
-        Raises
-        ------
-        TrainingError
-            If the loss is no longer a finite number.
-        """
+        """Train on simulated hours, x and y by sample."""
         x, y = (torch.tensor(runs[name].values, dtype=torch.float32) for name in ("x", "y"))
         self.cpu()
         self.mean.copy_(y.mean(dim=(0, 1)))
@@ -164,49 +116,18 @@ class TimeStepSurrogate(KeptNetwork):
 
     @torch.no_grad()
     def predict(self, x: ArrayLike) -> Array:
-        """Series at inputs.
-
-        Parameters
-        ----------
-        x : array_like, shape (n, 8)
-
-        Returns
-        -------
-        ndarray, shape (n, 60, 6)
-
-        Raises
-        ------
-        InputError
-            If x has another shape.
-        """
+        """Series (n, steps, outputs) at inputs (n, inputs)."""
         x = np.asarray(x, np.float64)
-        if x.ndim != 2 or x.shape[1] != len(INPUTS):
-            raise InputError(f"x has shape {x.shape}; expected (n, {len(INPUTS)}).")
+        if x.ndim != 2 or x.shape[1] != self.inputs:
+            raise InputError(f"x has shape {x.shape}; expected (n, {self.inputs}).")
         rows = torch.tensor(x, dtype=torch.float32, device=self.mean.device).split(BLOCK)
         return np.concatenate([(self(part) * self.spread + self.mean).double().cpu().numpy() for part in rows])
 
 
 def train_surrogate(runs: xr.Dataset, width: int, training: Training, trainer: Trainer | None = None) -> Weights:
-    """Weights of a surrogate that is trained on simulated hours, for `TimeStepSurrogate.from_weights`.
-
-    Parameters
-    ----------
-    runs : Dataset
-        x and y by sample, as `run_campaign` returns them.
-    width : int
-    training : Training
-    trainer : Trainer, optional
-
-    Returns
-    -------
-    Weights
-
-    Raises
-    ------
-    TrainingError
-        If the loss is no longer a finite number.
-    """
-    return TimeStepSurrogate(width, training.random_seed).fit(runs, training, trainer).to_weights()
+    """Weights of a `TimeStepSurrogate` that is trained on simulated hours, x and y by sample."""
+    sizes = runs.sizes["input"], runs.sizes["time"], runs.sizes["output"]
+    return TimeStepSurrogate(*sizes, width, training.random_seed).fit(runs, training, trainer).to_weights()
 
 
 def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.Dataset) -> xr.Dataset:
@@ -222,11 +143,6 @@ def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.D
     -------
     Dataset
         By output: 'r_squared', over all hours and steps; its 'ceiling', the share of variance that is not the seed's.
-
-    Raises
-    ------
-    InputError
-        If the two were simulated at other inputs.
     """
     if not np.array_equal(runs.x, repeated.x):
         raise InputError("runs and repeated have other inputs x; expected the same, with other seeds.")
@@ -234,60 +150,34 @@ def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.D
     total = np.square(y - y.mean(axis=(0, 1))).mean(axis=(0, 1))
     left = np.square(y - surrogate.predict(runs.x.values)).mean(axis=(0, 1))
     noise = np.square(y - again).mean(axis=(0, 1)) / 2
-    return xr.Dataset(
-        {"r_squared": ("output", 1 - left / total), "ceiling": ("output", 1 - noise / total)}, {"output": list(OUTPUTS)}
-    )
-
-
-LOG_SETTINGS = "LOG_CFG"  # where pyswarms looks for a file with settings of its log
-COEFFICIENTS = {"c1": 1.49445, "c2": 1.49445, "w": 0.729}
+    shares = {"r_squared": ("output", 1 - left / total), "ceiling": ("output", 1 - noise / total)}
+    return xr.Dataset(shares, {"output": runs.output.values})
 
 
 @dataclass(frozen=True)
 class Swarm:
-    """Where a swarm has been.
-
-    Attributes
-    ----------
-    x_c : ndarray, shape (3,)
-        The best control point that any particle has found.
-    cost : float
-        There.
-    costs : list of float
-        The best so far, after each iteration.
-    """
+    """Where a swarm has been: its best control point, the cost there, and the best cost so far after each iteration."""
 
     x_c: Array
     cost: float
     costs: list[float]
 
 
-def fly(cost: Callable[[Array], Array], particles: int, iterations: int, random_seed: int) -> Swarm:
-    """Minimise a cost over the cube of X_c with a swarm [1]_ [2]_, its coefficients as in [3]_.
-
-    Parameters
-    ----------
-    cost : callable
-        From control points (n, 3) to costs (n,).
-    particles, iterations : int
-    random_seed : int
-
-    Returns
-    -------
-    Swarm
+def fly(cost: Callable[[Array], Array], controls: int, particles: int, iterations: int, random_seed: int) -> Swarm:
+    """Minimise a cost of control points, (n, controls) to (n,), over their cube with a swarm [2]_ [3]_ [4]_.
 
     Examples
     --------
-    >>> swarm = fly(lambda x_c: np.square(x_c - 0.4).sum(axis=1), particles=20, iterations=40, random_seed=1)
+    >>> swarm = fly(lambda x_c: np.square(x_c - 0.4).sum(axis=1), 3, particles=20, iterations=40, random_seed=1)
     >>> swarm.x_c.round(2).tolist()
     [0.4, 0.4, 0.4]
     """
-    low, high = (np.full(len(CONTROL), bound) for bound in BOUNDS)
+    low, high = (np.full(controls, bound) for bound in BOUNDS)
     with _own_generator(random_seed):
         with _no_log_file():
             from pyswarms.single import GlobalBestPSO  # sets up its log when imported, and again for each swarm
 
-            swarm = GlobalBestPSO(particles, len(CONTROL), COEFFICIENTS, bounds=(low, high), bh_strategy="nearest")
+            swarm = GlobalBestPSO(particles, controls, COEFFICIENTS, bounds=(low, high), bh_strategy="nearest")
         best, x_c = swarm.optimize(cost, iterations, verbose=False)
     return Swarm(np.asarray(x_c), float(best), [float(value) for value in swarm.cost_history])
 
@@ -306,85 +196,60 @@ def _own_generator(random_seed: int) -> Iterator[None]:
 @contextmanager
 def _no_log_file() -> Iterator[None]:
     """Keep pyswarms from writing report.log into the working folder and from sending all loggers to the screen."""
+    before = os.environ.get(LOG_SETTINGS)
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "log.yml"
         settings.write_text("version: 1\ndisable_existing_loggers: false\n")
-        before = os.environ.get(LOG_SETTINGS)
         os.environ[LOG_SETTINGS] = str(settings)
         try:
             yield
         finally:
-            if before is None:
-                del os.environ[LOG_SETTINGS]
-            else:
+            del os.environ[LOG_SETTINGS]
+            if before is not None:
                 os.environ[LOG_SETTINGS] = before
-
-
-PENALTY = 1e4  # MW for a unit of probability above epsilon
-POWER_COLUMNS = [OUTPUTS.index(power) for power in POWERS]
-LOAD_COLUMNS = [OUTPUTS.index(load) for load in LOADS]
 
 
 def published_design(
     surrogate: TimeStepSurrogate,
     e: EpistemicSet,
-    problem: Literal["performance", "reliability", "epsilon"],
-    x_a: NDArray[np.float64],
+    goal: DesignProblem,
+    problem: Problem,
+    x_a: Array,
     epistemic_draws: int,
     particles: int,
     iterations: int,
     random_seed: int,
-    epsilon: float | None = None,
 ) -> dict[str, Any]:
     """Solve one of the paper's problems 2.1, 2.2 and 2.3.
 
     Parameters
     ----------
-    surrogate : TimeStepSurrogate
-    e : EpistemicSet
-    problem : {'performance', 'reliability', 'epsilon'}
-    x_a : ndarray, shape (n, 2)
+    x_a : ndarray, shape (n, aleatory)
         Taken with every X_e and at every control point.
     epistemic_draws : int
         Of X_e, the same for all control points.
-    particles, iterations : int
-        Of the swarm.
-    random_seed : int
-    epsilon : float, optional
-        Largest probability of failure, for the third problem.
 
     Returns
     -------
     dict
-        What `Swarm` has. The cost is minus J [MW], or the probability of failure where reliability is the goal.
-
-    Raises
-    ------
-    InputError
-        If there is no such problem, or an epsilon that does not belong to it.
+        What `Swarm` has. The cost is minus J, or the probability of failure where reliability is the goal.
     """
-    if problem not in ("performance", "reliability", "epsilon") or (problem == "epsilon") != (epsilon is not None):
-        raise InputError(
-            f"problem is {problem!r} with epsilon {epsilon}; expected 'performance' or 'reliability' without, or "
-            "'epsilon' with one."
-        )
     rng = np.random.default_rng([random_seed, 11])
     x_e = np.repeat(e.sample(epistemic_draws, rng), len(x_a), axis=0)
     hours = np.tile(x_a, (epistemic_draws, 1))
-    thresholds = np.array([THRESHOLDS[load] for load in LOADS])
+    powers, loads = problem.columns(problem.maximised), problem.columns(problem.limited)
+
+    def cost_at(x_c: Array) -> float:
+        y = surrogate.predict(np.column_stack([hours, x_e, np.tile(x_c, (len(hours), 1))]))
+        by_x_e = y.reshape(epistemic_draws, len(x_a), *y.shape[1:])
+        failed = (by_x_e[..., loads].max(axis=2) > np.array(problem.thresholds)).any(axis=2)
+        pof = float(failed.mean(axis=1).max())
+        if goal.reliability:
+            return pof
+        power = by_x_e[..., powers].sum(axis=3).mean(axis=(1, 2)).min()
+        return -float(power) + PENALTY * max(0.0, pof - (1.0 if goal.epsilon is None else goal.epsilon))
 
     def cost(x_c: Array) -> Array:
-        return np.array(
-            [_cost(surrogate.predict(np.column_stack([hours, x_e, np.tile(point, (len(hours), 1))]))) for point in x_c]
-        )
+        return np.array([cost_at(point) for point in x_c])
 
-    def _cost(y: Array) -> float:
-        by_x_e = y.reshape(epistemic_draws, len(x_a), *y.shape[1:])
-        failed = (by_x_e[..., LOAD_COLUMNS].max(axis=2) > thresholds).any(axis=2)
-        pof = float(failed.mean(axis=1).max())
-        if problem == "reliability":
-            return pof
-        power = by_x_e[..., POWER_COLUMNS].sum(axis=3).mean(axis=(1, 2)).min()
-        return -float(power) + PENALTY * max(0.0, pof - (1.0 if epsilon is None else epsilon))
-
-    return asdict(fly(cost, particles, iterations, random_seed))
+    return asdict(fly(cost, len(problem.control), particles, iterations, random_seed))

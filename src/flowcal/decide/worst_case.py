@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
-from flowcal.challenge import EPISTEMIC
 from flowcal.errors import InputError
 from flowcal.infer.models import EpistemicSet
 
@@ -24,10 +23,11 @@ __all__ = [
     "find_worst_cases",
 ]
 
+Array = NDArray[np.float64]
+Quantities = Callable[[Array], Array]
+
 FIRST_RADIUS, MOST_STEPS = 0.25, 200
 STEPS, REFINEMENTS = 33, 4  # in which the edge of E is looked for
-
-Quantities = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,11 @@ class Search:
     Attributes
     ----------
     screened : int
-        Points drawn from E that all quantities are first tried at, besides eight at its edge.
+        Points drawn from E at which all quantities are first tried, besides those at its edge.
     starts : int
         Best of them, for each quantity, from which it is then climbed.
     tolerance : float
         Radius of the trust region at which a climb ends, as a share of the width of E's turned box.
-
-    Raises
-    ------
-    InputError
-        If a number is no whole number from 1 up, or the tolerance is out of its range.
     """
 
     screened: int = 56
@@ -63,24 +58,21 @@ class Search:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """Where the quantities are largest.
+    """Where in E each of k quantities is largest: x_e (k, inputs), and its value there (k,).
 
     Attributes
     ----------
-    x_e : ndarray, shape (k, 3)
-        The point of E at which each of the k quantities is largest.
-    value : ndarray, shape (k,)
     gap : ndarray, shape (k,)
         How far each quantity's climbs ended apart: largest less smallest.
     evaluations : int
-        How often the quantities have been computed.
+        How often the quantities have been asked for.
     converged : bool
         Whether every climb ended by its tolerance, and none by the number of its steps.
     """
 
-    x_e: NDArray[np.float64]
-    value: NDArray[np.float64]
-    gap: NDArray[np.float64]
+    x_e: Array
+    value: Array
+    gap: Array
     evaluations: int
     converged: bool
 
@@ -88,20 +80,8 @@ class WorstCase:
 def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rng: np.random.Generator) -> WorstCase:
     """Maximise several quantities over E, by climbs [1]_ from the best of many points.
 
-    The quantities are computed together, so every point tried for one counts for all. They have to be a fixed function
-    of X_e: from simulations, use common random numbers.
-
-    Parameters
-    ----------
-    quantities : callable
-        From one x_e (3,) to the k quantities (k,).
-    e : EpistemicSet
-    search : Search
-    rng : Generator
-
-    Returns
-    -------
-    WorstCase
+    The quantities, k numbers for one x_e, are computed together, so every point tried for one counts for all. They have
+    to be a fixed function of X_e: from simulations, use common random numbers.
 
     Examples
     --------
@@ -111,53 +91,53 @@ def find_worst_cases(quantities: Quantities, e: EpistemicSet, search: Search, rn
     >>> worst.x_e.round(2).tolist()
     [[0.41, 0.6, 0.5]]
     """
-    known = _Known(quantities)
+    tried = _Tried(quantities)
     for x_e in _screened_points(e, search.screened, rng):
-        known.at(x_e)
-    screen = np.array(known.values)
+        tried.at(x_e)
+    screen = np.array(tried.values)
     gap, converged = np.zeros(screen.shape[1]), True
     for quantity in np.flatnonzero(np.ptp(screen, axis=0)).tolist():  # what is the same everywhere needs no climb
         starts = np.argsort(-screen[:, quantity])[: search.starts].tolist()
-        climbs = [_climb(known, screen, quantity, start, e, search.tolerance) for start in starts]
+        climbs = [_climb(tried, screen, quantity, start, e, search.tolerance) for start in starts]
         gap[quantity] = np.ptp([reached for reached, _ in climbs])
         converged &= all(success for _, success in climbs)
-    values = np.array(known.values)
+    values = np.array(tried.values)
     places = values.argmax(axis=0)
-    return WorstCase(np.array(known.points)[places], values.max(axis=0), gap, len(values), bool(converged))
+    return WorstCase(np.array(tried.points)[places], values.max(axis=0), gap, len(values), bool(converged))
 
 
-class _Known:
+class _Tried:
     """The quantities, and every point at which they have been computed."""
 
     def __init__(self, quantities: Quantities) -> None:
         self._quantities = quantities
-        self.points: list[NDArray[np.float64]] = []
-        self.values: list[NDArray[np.float64]] = []
+        self.points: list[Array] = []
+        self.values: list[Array] = []
 
-    def at(self, x_e: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The quantities (k,) at x_e (3,)."""
+    def at(self, x_e: Array) -> Array:
+        """The quantities (k,) at a point."""
         self.points.append(x_e)
         self.values.append(self._quantities(x_e))
         return self.values[-1]
 
 
 def _climb(
-    known: _Known, screen: NDArray[np.float64], quantity: int, start: int, e: EpistemicSet, tolerance: float
+    tried: _Tried, screen: Array, quantity: int, start: int, e: EpistemicSet, tolerance: float
 ) -> tuple[float, bool]:
     """The best that COBYQA [1]_ reaches from a point of the screen, and whether it ended by its tolerance."""
-    unit, inside, box = np.ptp(screen[:, quantity]), known.points[start], e.turned_box
+    unit, inside, box = np.ptp(screen[:, quantity]), tried.points[start], e.turned_box
 
-    def loss(u: NDArray[np.float64]) -> float:
+    def loss(u: Array) -> float:
         x_e = _pull_back(e, inside, box.to_x_e(np.clip(u, 0, 1)))
-        return -float(known.at(x_e)[quantity] / unit)
+        return -float(tried.at(x_e)[quantity] / unit)
 
     options = {"initial_tr_radius": FIRST_RADIUS, "final_tr_radius": tolerance, "maxfev": MOST_STEPS}
-    first, cube = box.to_u(inside[None])[0], Bounds(np.zeros(3), np.ones(3))
-    result = minimize(loss, first, method="COBYQA", bounds=cube, options=options)
+    first, size = box.to_u(inside[None])[0], len(inside)
+    result = minimize(loss, first, method="COBYQA", bounds=Bounds(np.zeros(size), np.ones(size)), options=options)
     return -result.fun * unit, bool(result.success)
 
 
-def _pull_back(e: EpistemicSet, inside: NDArray[np.float64], x_e: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pull_back(e: EpistemicSet, inside: Array, x_e: Array) -> Array:
     """The point itself if it lies in E, else about the last one that does on the way to it from a point inside."""
     for _ in range(REFINEMENTS):
         way = np.linspace(inside, x_e, STEPS)
@@ -169,8 +149,8 @@ def _pull_back(e: EpistemicSet, inside: NDArray[np.float64], x_e: NDArray[np.flo
     return inside
 
 
-def _screened_points(e: EpistemicSet, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _screened_points(e: EpistemicSet, count: int, rng: np.random.Generator) -> Array:
     """Points drawn from E, and from the first of them as far as E goes towards each corner of its turned box."""
     drawn = e.sample(count, rng)
-    corners = e.turned_box.to_x_e(np.array(list(product([0.0, 1.0], repeat=len(EPISTEMIC)))))
+    corners = e.turned_box.to_x_e(np.array(list(product([0.0, 1.0], repeat=drawn.shape[1]))))
     return np.unique([*drawn, *(_pull_back(e, drawn[0], corner) for corner in corners)], axis=0)

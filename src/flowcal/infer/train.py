@@ -24,7 +24,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from flowcal.artifacts import code_digest
+from flowcal.code import code_digest
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Weights, WeightsError, read_weights, write_weights
 
@@ -337,7 +337,9 @@ class _Checkpoint:
         """The checkpoint of this network as it is initialised, trained on these data in this way."""
         if folder is None:
             return cls(None)
-        content = hashlib.sha256(repr((network, asdict(training), code_digest(__name__), _code_of(network))).encode())
+        content = hashlib.sha256(
+            repr((network, asdict(training), code_digest([(__name__, "train")]), _code_of(network))).encode()
+        )
         for tensor in (*network.state_dict().values(), *data):
             content.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
         folder.mkdir(parents=True, exist_ok=True)
@@ -386,7 +388,7 @@ class _Checkpoint:
 def _code_of(network: nn.Module) -> str:
     """Digest of the code behind the network, where it is the package's."""
     module = type(network).__module__
-    return code_digest(module) if module.startswith("flowcal.") else module
+    return code_digest([(module, type(network).__name__)]) if module.startswith("flowcal.") else module
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,9 +1,4 @@
-"""What the book says of how it was made: a closing block on every chapter, and the minutes of all of them.
-
-The stored outputs of the paired notebooks: what the quick profile printed, and nothing that machines disagree on.
-
-The static book: chapters and pages staged in one folder, and rendered by jupyter-book without any network.
-"""
+"""The static book: how its pages were made, the paired notebooks' stored outputs, and rendering without any network."""
 
 import shutil
 import subprocess
@@ -18,18 +13,18 @@ import plotly
 from flowcal.chapters import (
     IGNORED_OUTPUT,
     Chapter,
-    Provenance,
     Settings,
     executed_notebook,
     find_chapters,
-    read_provenance,
     read_source,
 )
 from flowcal.errors import FlowcalError, InputError
-from flowcal.report.api_reference import write_pages
+from flowcal.files import read_record
+from flowcal.provenance import Provenance, read_provenance
 from flowcal.report.benchmarks import benchmark_tables
+from flowcal.report.figures.answer import draw_answer
 from flowcal.report.printing import find_chromium, print_page
-from flowcal.report.scorecard import read_scorecard, summary_table
+from flowcal.report.scorecard import Scorecard, summary_table
 from flowcal.report.tables import markdown_table
 from flowcal.study import find_root
 
@@ -45,69 +40,52 @@ __all__ = [
 
 SHORT = 12  # hexadecimal digits of a digest, enough to tell artifacts apart
 NOT_KEPT = "not kept"
+PUBLISHED, SCORECARD = Path("book", "published"), "scorecard.json"
+MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"
+
+
+class BookError(FlowcalError):
+    """The book could not be rendered."""
 
 
 def closing_block(provenance: Provenance | None) -> str:
-    """A folded block in MyST Markdown, for the end of a chapter's page.
-
-    Parameters
-    ----------
-    provenance : Provenance or None
-        None says that the execution kept nothing of how it came about.
-
-    Returns
-    -------
-    str
-    """
+    """How a chapter's page was made, as a folded block of MyST Markdown; None where the execution did not record it."""
     said = _said(provenance) if provenance else "The execution that this page shows has not kept how it was made."
     return f":::{{dropdown}} How this page was made\n:class-container: colophon\n\n{said}\n:::"
-
-
-def minutes_table(executions: Mapping[str, Provenance | None]) -> str:
-    """A Markdown table of executions, and of their sum.
-
-    Parameters
-    ----------
-    executions : mapping of str to Provenance or None
-        By a link to the chapter.
-
-    Returns
-    -------
-    str
-    """
-    header = ["chapter", "profile", "execution [min]", "its artifacts [min]"]
-    kept = [provenance for provenance in executions.values() if provenance]
-    rows = [[chapter, *_times(provenance)] for chapter, provenance in executions.items()]
-    total = ["**all**", "", *(_minutes(sum(map(seconds, kept))) if kept else NOT_KEPT for seconds in (_whole, _making))]
-    return markdown_table(header, [*rows, total])
 
 
 def _said(provenance: Provenance) -> str:
     parts = [
         f"flowcal {provenance.version}, profile `{provenance.profile}`. The execution took "
-        f"{_minutes(_whole(provenance))} minutes. A digest is the first {SHORT} digits of the SHA-256 of "
+        f"{_minutes(provenance.wall_time_s)} minutes. A digest is the first {SHORT} digits of the SHA-256 of "
         "an artifact's content."
     ]
     if provenance.made:
         rows = [
-            [f"`{name}`", "–" if made.seed is None else made.seed, f"{made.wall_time_s:.1f}", _short(made.sha256)]
+            (f"`{name}`", "–" if made.seed is None else made.seed, f"{made.wall_time_s:.1f}", _short(made.sha256))
             for name, made in provenance.made.items()
         ]
         parts.append(markdown_table(["made here", "seed", "seconds", "digest"], rows))
     if provenance.made_from:
-        rows = [[f"`{name}`", _short(digest)] for name, digest in provenance.made_from.items()]
-        parts.append(markdown_table(["made from", "digest"], rows))
+        rows_from = [(f"`{name}`", _short(digest)) for name, digest in provenance.made_from.items()]
+        parts.append(markdown_table(["made from", "digest"], rows_from))
     return "\n\n".join(parts)
 
 
-def _times(provenance: Provenance | None) -> list[str]:
+def minutes_table(executions: Mapping[str, Provenance | None]) -> str:
+    """A Markdown table of executions, named by a link to their chapter, and of their sum."""
+    header = ["chapter", "profile", "execution [min]", "its artifacts [min]"]
+    rows = [(chapter, *_times(provenance)) for chapter, provenance in executions.items()]
+    known = [provenance for provenance in executions.values() if provenance]
+    whole, making = sum(row.wall_time_s for row in known), sum(map(_making, known))
+    total = (_minutes(whole), _minutes(making)) if known else (NOT_KEPT, NOT_KEPT)
+    return markdown_table(header, [*rows, ("**all**", "", *total)])
+
+
+def _times(provenance: Provenance | None) -> tuple[str, str, str]:
     if provenance is None:
-        return [NOT_KEPT] * 3
-    return [f"`{provenance.profile}`", _minutes(_whole(provenance)), _minutes(_making(provenance))]
-
-
-def _whole(provenance: Provenance) -> float:
-    return provenance.wall_time_s
+        return NOT_KEPT, NOT_KEPT, NOT_KEPT
+    return f"`{provenance.profile}`", _minutes(provenance.wall_time_s), _minutes(_making(provenance))
 
 
 def _making(provenance: Provenance) -> float:
@@ -123,20 +101,14 @@ def _short(digest: str) -> str:
 
 
 def store_outputs() -> None:
-    """Bring every `notebooks/*.ipynb` in step with its text and with its latest execution at the quick profile.
-
-    Raises
-    ------
-    ChapterStale
-        If a chapter has not been run at the quick profile, or something has changed since.
-    """
+    """Bring every `notebooks/*.ipynb` in step with its text and with its latest execution at the quick profile."""
     for chapter in find_chapters():
         executed = executed_notebook(chapter, Settings())
         nbformat.write(paired_notebook(chapter, executed), chapter.source.with_suffix(".ipynb"))
 
 
 def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
-    """The chapter's text with the outputs of an executed notebook, less those that nbval does not compare."""
+    """The chapter's text with the outputs of an executed notebook, without those that nbval does not compare."""
     outputs = {
         cell.id: cell.outputs for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"
     }
@@ -149,31 +121,13 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-PUBLISHED, SCORECARD = Path("book", "published"), "scorecard.json"
-MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"
-
-
-class BookError(FlowcalError):
-    """The book could not be rendered."""
-
-
 def build_book(settings: Settings | None) -> Path:
-    """Render executed chapters.
-
-    Parameters
-    ----------
-    settings : Settings or None
-        Whose execution to render; None renders the published one.
-
-    Returns
-    -------
-    Path
-        The book's first page.
+    """Render the chapters executed with these settings, or for None the published ones; returns the first page.
 
     Raises
     ------
     BookError
-        If jupyter-book finds anything to warn of.
+        If jupyter-book warns of anything.
     ChapterStale
         If a chapter's execution is missing or out of date.
     """
@@ -181,25 +135,7 @@ def build_book(settings: Settings | None) -> Path:
 
 
 def print_book(settings: Settings | None) -> Path:
-    """Render executed chapters as one PDF.
-
-    Parameters
-    ----------
-    settings : Settings or None
-        Whose execution to print; None prints the published one.
-
-    Returns
-    -------
-    Path
-        The PDF.
-
-    Raises
-    ------
-    PrintError
-        If there is no Chromium to print with.
-    BookError, ChapterStale
-        As `build_book` does.
-    """
+    """Render the same chapters as `build_book` as one PDF; fails with a `PrintError` if there is no Chromium."""
     find_chromium()  # before a minute is spent
     folder = _render(settings, "singlehtml")
     target = folder.parent / "flowcal.pdf"
@@ -209,24 +145,17 @@ def print_book(settings: Settings | None) -> Path:
 
 
 def publish(settings: Settings) -> None:
-    """Keep the executed chapters of these settings, and their scorecard, in the repository, in `book/published`.
-
-    Parameters
-    ----------
-    settings : Settings
-
-    Raises
-    ------
-    ChapterStale
-        If a chapter has not been run with them, or something has changed since.
-    """
+    """Copy the chapters executed with these settings and their scorecard to `book/published`, and draw the picture."""
+    root = find_root()
     for chapter in find_chapters():
         _copy(executed_notebook(chapter, settings), _published(chapter))
-    _copy(settings.folder() / SCORECARD, find_root() / PUBLISHED / SCORECARD)
+    card = read_record(Scorecard, settings.folder() / SCORECARD)
+    _copy(settings.folder() / SCORECARD, root / PUBLISHED / SCORECARD)
+    draw_answer(card, root / "book" / "images" / "answer.svg")
 
 
 def _render(settings: Settings | None, builder: str) -> Path:
-    """The folder that jupyter-book has rendered into, with nothing in it from before."""
+    """The folder that jupyter-book has rendered into, without anything from before."""
     root = find_root()
     source = _stage(root, settings)
     folder = root / "_build" / builder
@@ -253,15 +182,13 @@ def _stage(root: Path, settings: Settings | None) -> Path:
         executed = executed_notebook(chapter, settings) if settings else _published(chapter)
         staged = source / "notebooks" / f"{chapter.source.stem}.ipynb"
         _copy(executed, staged)
-        executions |= _sign(staged)
-    (source / "book" / "minutes.md").write_text(minutes_table(executions), encoding="utf-8")
-    scorecard = (settings.folder() if settings else root / PUBLISHED) / SCORECARD
-    (source / "book" / "scorecard.md").write_text(summary_table(read_scorecard(scorecard)) + "\n", encoding="utf-8")
-    tables = source / "book" / "benchmarks"
-    tables.mkdir()
-    for name, table in benchmark_tables(root / PUBLISHED / "benchmarks.json").items():
-        (tables / f"{name}.md").write_text(table, encoding="utf-8")
-    write_pages(source / "book" / "api")
+        executions[f"[](../notebooks/{staged.name})"] = _sign(staged)
+    card = read_record(Scorecard, (settings.folder() if settings else root / PUBLISHED) / SCORECARD)
+    pages = {"minutes": minutes_table(executions), "scorecard": summary_table(card) + "\n"}
+    tables = benchmark_tables(root / PUBLISHED / "benchmarks.json")
+    (source / "book" / "benchmarks").mkdir()
+    for name, text in (pages | {f"benchmarks/{name}": table for name, table in tables.items()}).items():
+        (source / "book" / f"{name}.md").write_text(text, encoding="utf-8")
     for script in (
         Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
         Path(str(distribution("sphinx-mathjax-offline").locate_file(MATHJAX))),
@@ -270,8 +197,8 @@ def _stage(root: Path, settings: Settings | None) -> Path:
     return source
 
 
-def _sign(path: Path) -> dict[str, Provenance | None]:
-    """Append to a staged chapter how it was made; returns that by a link to the chapter."""
+def _sign(path: Path) -> Provenance | None:
+    """Append to a staged chapter how it was made, and return that."""
     notebook = nbformat.read(path, as_version=4)
     try:
         provenance = read_provenance(notebook)
@@ -279,7 +206,7 @@ def _sign(path: Path) -> dict[str, Provenance | None]:
         raise BookError(f"{path.name}: {error}") from error
     notebook.cells.append(nbformat.v4.new_markdown_cell(closing_block(provenance), id="how-it-was-made"))
     nbformat.write(notebook, path)
-    return {f"[](../notebooks/{path.name})": provenance}
+    return provenance
 
 
 def _published(chapter: Chapter) -> Path:

@@ -1,7 +1,7 @@
 """The organisers' form: results.json and samples of both uncertainty models, as they ask for them.
 
-The keys are spelled as in the organisers' template [1]_. Of its optional parts the second uncertainty model is filled
-in, and the risk-based design, which this study does not make, left out.
+The keys are spelled as in the organisers' template [1]_. Of its optional parts we fill in the second uncertainty model;
+this study makes no risk-based design.
 
 References
 ----------
@@ -11,26 +11,25 @@ References
 
 import io
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
-from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, create_model
 
 from flowcal.challenge import OUTPUTS
 from flowcal.decide.failure import RULE_OF_THREE
+from flowcal.decide.problems import SolvedDesigns
 from flowcal.errors import FlowcalError, InputError
-from flowcal.files import read_json
+from flowcal.files import Record, as_record, read_json
 from flowcal.infer.models import UncertaintyModel
 from flowcal.report.inferred import inferred_models
 from flowcal.study import Study
 
 __all__ = [
-    "SCHEMA",
     "SubmissionError",
     "check_results",
     "export_submission",
@@ -55,66 +54,44 @@ class SubmissionError(FlowcalError):
     """What is to be submitted does not have the form that the organisers ask for."""
 
 
-def _exactly(properties: dict[str, Any]) -> dict[str, Any]:
-    """Schema of an object with these properties, all of them and no other."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+def _in_order(interval: tuple[float, float]) -> tuple[float, float]:
+    low, high = interval
+    if low > high:
+        raise ValueError(f"[{low}, {high}] is not an interval")
+    return interval
 
 
-def _numbers(count: int, most: float | None = None) -> dict[str, Any]:
-    """Schema of so many numbers from 0 up."""
-    number = {"type": "number", "minimum": 0} | ({} if most is None else {"maximum": most})
-    return {"type": "array", "items": number, "minItems": count, "maxItems": count}
+def _form(name: str, parts: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> type[Record]:
+    """A record with these keys, which need not be Python names."""
+    fields: dict[str, Any] = {key: (kind, ...) for key, kind in parts.items()}
+    fields |= {key: (kind, None) for key, kind in (optional or {}).items()}
+    return create_model(name, __base__=Record, **fields)
 
 
-_MODEL = _exactly(
-    {
-        "file_references": _exactly({"fa_samples": {"type": "string"}, "E_samples": {"type": "string"}}),
-        "prediction_intervals": _exactly(
-            {f"alpha_{alpha}": _exactly({f"{output}_interval": _numbers(2) for output in OUTPUTS}) for alpha in ALPHAS}
-        ),
-    }
-)
-_DESIGN = _exactly({"X_c": _numbers(3, 1), "J_interval": _numbers(2), "pof_interval": _numbers(2, 1)})
-SCHEMA = _exactly(
-    {
-        "info": {"type": "string"},
-        "team_id": {"type": "string"},
-        "problem_1": _exactly({"best_guess_X_e": _numbers(3, 1)} | dict.fromkeys(KEYS.values(), _MODEL)),
-        "problem_2": _exactly(dict.fromkeys(KEYS.values(), _exactly(dict.fromkeys(DESIGNS.values(), _DESIGN)))),
-    }
-)
-"""JSON schema of results.json, for the parts that this study fills in.
+Share = Annotated[float, Field(ge=0, le=1)]
+Point = tuple[Share, Share, Share]
+NotNegative = Annotated[float, Field(ge=0)]
+Interval = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_in_order)]
+ShareInterval = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 
-:meta hide-value:
-"""
+_Files = _form("Files", dict.fromkeys((f"{kind}_samples" for kind in SAMPLES), str))
+_Intervals = _form("Intervals", dict.fromkeys((f"{output}_interval" for output in OUTPUTS), Interval))
+_Alphas = _form("Alphas", dict.fromkeys((f"alpha_{alpha}" for alpha in ALPHAS), _Intervals))
+_Model = _form("Model", {"file_references": _Files, "prediction_intervals": _Alphas})
+_Design = _form("Design", {"X_c": Point, "J_interval": Interval, "pof_interval": ShareInterval})
+_Designs = _form("Designs", dict.fromkeys(DESIGNS.values(), _Design), {"o_risk_based_design": _Design})
+_Problem1 = _form("Problem1", {"best_guess_X_e": Point} | dict.fromkeys(KEYS.values(), _Model))
+_Problem2 = _form("Problem2", dict.fromkeys(KEYS.values(), _Designs))
+_Results = _form("Results", {"info": str, "team_id": str, "problem_1": _Problem1, "problem_2": _Problem2})
 
 
 def export_submission(study: Study, folder: Path) -> list[Path]:
-    """Write results.json and four files of samples, from what the chapters have kept.
-
-    Parameters
-    ----------
-    study : Study
-        Whose chapters up to 'designs' have been run.
-    folder : Path
-        Made where it does not exist; files of these names in it are replaced.
-
-    Returns
-    -------
-    list of Path
-        What was written.
+    """Write results.json and four files of samples from what the chapters up to 'designs' stored; returns their paths.
 
     Raises
     ------
-    ArtifactError
-        If a chapter has to be run first.
     SubmissionError
-        If a problem has no design, or the results do not fit the organisers' form.
+        If a problem has no design.
     """
     models = inferred_models(study)
     results: dict[str, Any] = {
@@ -130,7 +107,7 @@ def export_submission(study: Study, folder: Path) -> list[Path]:
             "file_references": {f"{kind}_samples": f"{name}_{kind}_samples.csv" for kind in SAMPLES},
             "prediction_intervals": _prediction_intervals(bounds),
         }
-        designs = study.read("designs", f"designs_{name.lower()}")["designs"]
+        designs = SolvedDesigns.from_weights(study.read("designs", f"designs_{name.lower()}")).designs
         results["problem_2"][key] = _design_rows(designs, models[name].f_a.resolution)
     check_results(results)
     contents = {"results.json": json.dumps(results, indent=4) + "\n"}
@@ -144,21 +121,7 @@ def export_submission(study: Study, folder: Path) -> list[Path]:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """A results.json, such as one that was filled in by hand after the export, held against the organisers' form.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    SubmissionError
-        If it cannot be read or does not fit; the message says where.
-    """
+    """A results.json, perhaps completed by hand after the export, or a `SubmissionError` that says what is wrong."""
     try:
         results: dict[str, Any] = read_json(path)
     except InputError as error:
@@ -168,44 +131,11 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def check_results(results: Mapping[str, Any]) -> None:
-    """Hold results against the schema and their intervals against order.
-
-    Parameters
-    ----------
-    results : mapping
-        What results.json holds.
-
-    Raises
-    ------
-    SubmissionError
-        If they do not fit; the message says where.
-    """
-    for error in Draft202012Validator(SCHEMA).iter_errors(results):
-        raise SubmissionError(f"results.json, at {error.json_path}: {error.message}.")
-    if path := _not_finite(results, "$"):
-        raise SubmissionError(f"results.json, at {path}: not a finite number.")
-    for path, low, high in _intervals(results, "$"):
-        if not low <= high:
-            raise SubmissionError(f"results.json, at {path}: [{low}, {high}] is not an interval.")
-
-
-def _intervals(node: Any, path: str) -> list[tuple[str, float, float]]:
-    """Every interval in the results, with its place."""
-    if not isinstance(node, Mapping):
-        return []
-    found: list[tuple[str, float, float]] = []
-    for key, value in node.items():
-        place = f"{path}.{key}"
-        found += [(place, *value)] if key.endswith("_interval") else _intervals(value, place)
-    return found
-
-
-def _not_finite(node: Any, path: str) -> str | None:
-    """Where the results hold NaN, infinity or what reads as such, which the schema lets pass, or None."""
-    if isinstance(node, int | float):
-        return None if abs(node) <= sys.float_info.max else path
-    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
-    return next((found for key, value in items if (found := _not_finite(value, f"{path}.{key}"))), None)
+    """A `SubmissionError` that names the place if results do not have the organisers' form."""
+    try:
+        as_record(_Results, results, "results.json")
+    except InputError as error:
+        raise SubmissionError(str(error)) from error
 
 
 def _best_guess(model: UncertaintyModel) -> list[float]:

@@ -21,36 +21,14 @@ class PlotlyRenderer(MimeRenderPlugin):  # type: ignore[misc]  # myst-nb comes w
 
     @staticmethod
     def handle_mime(renderer: NbElementRenderer, data: MimeData, inline: bool) -> Sequence[nodes.Element] | None:
-        """The figure as a raw HTML node.
-
-        Parameters
-        ----------
-        renderer : NbElementRenderer
-        data : MimeData
-        inline : bool
-
-        Returns
-        -------
-        list of Element, or None
-            None for every other kind of output.
-        """
+        """The figure as a raw HTML node; None for every other kind of output."""
         if inline or data.mime_type != MIME:
             return None
         return [nodes.raw(text=figure_html(data.content), format="html")]
 
 
 def figure_html(figure: dict[str, Any]) -> str:
-    """The figure as an HTML figure element, drawn by the book's `figures.js` from the data within.
-
-    Parameters
-    ----------
-    figure : dict
-        As plotly writes it to JSON, with 'caption' and 'alt' in its layout's meta.
-
-    Returns
-    -------
-    str
-    """
+    """A figure's JSON as an HTML element with its caption and text alternative, drawn by the book's `figures.js`."""
     layout = figure["layout"]
     meta = layout.get("meta", {})
     alt, caption = (html.escape(meta.get(part, "")) for part in ("alt", "caption"))

@@ -21,17 +21,7 @@ class PrintError(FlowcalError):
 
 
 def find_chromium() -> str:
-    """Path of the Chromium or Chrome on this machine.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    PrintError
-        If there is none.
-    """
+    """Path of the Chromium or Chrome on this machine, or a `PrintError`."""
     path = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if path is None:
         raise PrintError(f"there is no Chromium to print with; expected one of {', '.join(PROGRAMS)} on the path.")
@@ -39,19 +29,7 @@ def find_chromium() -> str:
 
 
 def print_page(page: Path, target: Path) -> None:
-    """Print an HTML file as PDF with page numbers, and with its headings as the outline.
-
-    Parameters
-    ----------
-    page : Path
-        What to print, once its formulas are set and its figures drawn.
-    target : Path
-
-    Raises
-    ------
-    PrintError
-        If there is no Chromium.
-    """
+    """Print an HTML file as PDF with page numbers and an outline, once its formulas are set and its figures drawn."""
     from playwright.sync_api import sync_playwright
 
     path = find_chromium()

@@ -1,21 +1,27 @@
-"""A replicated study: many synthetic real systems with known truths, each inferred anew and held against its own."""
+"""A replicated study: many synthetic real systems with known truths, each inferred anew and compared with its own."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import ConfigDict, Field, JsonValue
 from tqdm import tqdm
 
 from flowcal.artifacts import ArtifactError, code_digest, digest
 from flowcal.errors import FlowcalError, InputError
-from flowcal.files import read_json
+from flowcal.files import Record, as_record, read_json, write_json
 from flowcal.report.synthetic import TAIL, judge, judge_designs, judge_paper
 from flowcal.study import PROFILES, Study, find_root
 
 __all__ = [
+    "Replication",
     "ReplicationError",
+    "Verdict",
     "read_replication",
     "replicate",
     "summarise",
@@ -23,47 +29,115 @@ __all__ = [
     "write_replication",
 ]
 
-
-MOST_SYSTEMS = 1_000_000
 PUBLISHED = Path("book", "published", "replication.json")
-# In place of Dask's, whose MALLOC_TRIM_THRESHOLD_ slows the fits of f_a 2.7 times.
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1}
+THREADS = "OMP_NUM_THREADS"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Point = tuple[Share, Share, Share]
 
 
 class ReplicationError(FlowcalError):
     """Some systems could not be judged."""
 
 
+class Verdict(Record):
+    """A verdict on a system; the number becomes the name of a file."""
+
+    model_config = ConfigDict(extra="allow")
+    number: Annotated[int, Field(ge=0, lt=1_000_000)]
+
+
+class Judged(Verdict):
+    """What all verdicts on a synthetic system have."""
+
+    model_config = ConfigDict(extra="forbid")
+    shape: str
+    contains: bool
+
+
+class Density(Record):
+    """An f_a compared with the true one: energy distance and log density, each with the best possible."""
+
+    energy_distance: float
+    energy_distance_of_direct_draws: float
+    log_density: float
+    log_density_of_truth: float
+
+
+class PaperVerdict(Judged, Density):
+    """What `judge_paper` returned."""
+
+    volume: float
+    seconds: float
+
+
+class Tail(Record):
+    """How well a small probability of exceedance is known, with its 90 % interval."""
+
+    probability: Share
+    log_error: float
+    log_error_of_true_family: float
+    interval: tuple[Share, Share]
+    covered: bool
+
+
+class SystemVerdict(Judged, Density):
+    """What `judge` returned."""
+
+    x_e: Point
+    volume: float
+    bounding_box_volume: float
+    simulations: int
+    surprise: float
+    seconds_e: float
+    seconds_f_a: float
+    chosen: str
+    pooling: Density
+    tail: tuple[Tail, Tail]
+
+
+class Solution(Record):
+    """A design from a synthetic system under the truth; None where no design reaches the failure level."""
+
+    level: float
+    x_c: Point | None
+    pof: Share | None
+    j: float | None
+
+
+class DesignVerdict(Judged):
+    """What `judge_designs` returned."""
+
+    credible: Solution
+    plain: Solution
+    truth: Solution
+
+
+class Replication(Record):
+    """The replicated study: its summary, a verdict per system, and what they were judged with."""
+
+    summary: dict[str, JsonValue]
+    recipes: dict[str, str] = Field(default_factory=dict)
+    systems: tuple[SystemVerdict, ...]
+    paper: tuple[PaperVerdict, ...]
+    designs: tuple[DesignVerdict, ...]
+
+
 def write_replication(
     systems: int, paper_systems: int, design_systems: int, scheduler: str | None = None
 ) -> dict[str, Any]:
-    """Judge as many systems, inferred with the budgets of the `full` profile, and publish verdicts and summary as JSON.
+    """Judge systems with the budgets of the `full` profile, and publish verdicts and summary as JSON.
 
-    The chapters 'aleatory' and 'shared' have to have been run at `full`, for their networks serve all systems.
+    The chapters 'aleatory' and 'shared' have to have been run at `full`, for their networks serve all systems. Systems
+    of an earlier call with the same code and settings, or published ones, are not judged again, and count.
 
     Parameters
     ----------
-    systems : int
-        How many at least; those of an earlier call with the same code and settings, or published ones, are not judged
-        again, and count.
-    paper_systems : int
-        On how many of them the paper's two steps are judged as well.
-    design_systems : int
-        For how many of them designs are made, with the `quick` profile's effort.
+    systems, paper_systems, design_systems : int
+        How many systems our inference, the paper's two steps, and the designs (with the `quick` profile's effort) are
+        judged on.
     scheduler : str, optional
-        Address of a Dask scheduler.
-
-    Returns
-    -------
-    dict
-        What `summarise` returns.
-
-    Raises
-    ------
-    ArtifactError
-        If a chapter has to be run first.
-    ReplicationError
-        If some systems could not be judged.
+        Address of a Dask scheduler; without one, processes of this machine do it.
     """
     study = Study("score", "full")
     budget, box = study.profile, {"simulator": study.simulator}
@@ -102,61 +176,27 @@ def write_replication(
             take_up(folder, published[name])
         rows[name] = replicate(folder, range(min(systems, count)), function, scheduler, **settings)
     summary = summarise(rows["systems"])
-    (find_root() / PUBLISHED).write_text(json.dumps({"summary": summary, "recipes": recipes} | rows, indent=1) + "\n")
+    write_json(find_root() / PUBLISHED, {"summary": summary, "recipes": recipes} | rows)
     return summary
 
 
 def read_replication() -> dict[str, Any]:
-    """What `write_replication` kept last.
-
-    Returns
-    -------
-    dict
-        'summary'; 'systems', a verdict each; verdicts on the 'paper' and on 'designs'; 'recipes', what they were
-        judged with.
-
-    Raises
-    ------
-    ArtifactError
-        If it is missing or damaged.
-    """
+    """The published `Replication` as JSON values, or an `ArtifactError` if it is missing or damaged."""
     path = find_root() / PUBLISHED
     if not path.is_file():
         raise ArtifactError(f"{PUBLISHED} is missing; run `flowcal score` first.")
-    kept = _read(path)
-    if missing := {"summary", "systems", "paper", "designs"} - set(kept):
-        raise ArtifactError(f"{PUBLISHED} has no {', '.join(sorted(missing))}; run `flowcal score` first.")
-    for name in ("systems", "paper", "designs"):
-        if not isinstance(kept[name], list) or not all(_is_verdict(row) for row in kept[name]):
-            raise ArtifactError(f"{PUBLISHED} has {name!r} that are no list of verdicts; run `flowcal score` again.")
-    for name in {"summary", "recipes"} & kept.keys():
-        if not isinstance(kept[name], dict):
-            raise ArtifactError(f"{PUBLISHED} has {name!r} that is no object; run `flowcal score` again.")
-    return kept
+    replication: dict[str, Any] = _read(Replication, path)
+    return replication
 
 
-def _is_verdict(row: Any) -> bool:
-    """Whether this is an object with the number of a system; the number becomes the name of a file."""
-    number = row.get("number") if isinstance(row, dict) else None
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < MOST_SYSTEMS
-
-
-def _read_verdict(file: Path) -> dict[str, Any]:
-    row = _read(file)
-    if not _is_verdict(row):
-        raise ArtifactError(f"{file} is no verdict on a system; delete it and run `flowcal score` again.")
-    return row
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """A JSON object from a file, or an `ArtifactError` that says what to do about it."""
+def _read(kind: type[Record], file: Path) -> Any:
+    """The JSON value of a record in a file, or an `ArtifactError` that says what to do about it."""
     try:
-        kept = read_json(file)
+        value = read_json(file)
+        as_record(kind, value, file.name)
     except InputError as error:
-        raise ArtifactError(f"{file} cannot be read: {error} Delete it and run `flowcal score` again.") from error
-    if not isinstance(kept, dict):
-        raise ArtifactError(f"{file} holds no JSON object; delete it and run `flowcal score` again.")
-    return kept
+        raise ArtifactError(f"{file} is damaged: {error} Delete it and run `flowcal score` again.") from error
+    return value
 
 
 def replicate(
@@ -166,20 +206,12 @@ def replicate(
     scheduler: str | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Judge systems on all cores or on a Dask cluster; what is already in the folder is not judged again.
+    """Judge systems on all cores or on a Dask cluster; those with a file in the folder are not judged again.
 
     Parameters
     ----------
-    folder : Path
-        Keeps a JSON file for every system, so that a study that was stopped goes on.
-    numbers : sequence of int
-        Of the systems.
     function : callable
         `judge`, or another that takes the system's number and the settings.
-    scheduler : str, optional
-        Address of a Dask scheduler; without, processes of this machine.
-    **settings : any
-        For the function.
 
     Returns
     -------
@@ -191,96 +223,85 @@ def replicate(
     ReplicationError
         If the function fails for some systems, after all others have been judged.
     """
-    import dask
-    from dask.distributed import Client, LocalCluster, as_completed
-
     folder.mkdir(parents=True, exist_ok=True)
     files = {number: folder / f"{number:03}.json" for number in numbers}
     missing = [number for number, file in files.items() if not file.exists()]
     failed = {}
     if missing:
-        with dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
-            cluster = None if scheduler else LocalCluster(threads_per_worker=1, dashboard_address=None)
-        with Client(scheduler or cluster) as client:
-            shared = {name: client.scatter(value, broadcast=True) for name, value in settings.items()}
-            futures = {client.submit(function, number, **shared, pure=False): number for number in missing}
-            for future in tqdm(as_completed(list(futures)), total=len(missing), desc="systems", disable=None):
+        with _executor(scheduler, settings) as (executor, shared):
+            futures = {executor.submit(function, number, **shared): number for number in missing}
+            for future in tqdm(as_completed(futures), total=len(missing), desc="systems", disable=None):
                 if error := future.exception():
                     failed[futures[future]] = error
                 else:
-                    _write(files[futures[future]], future.result())
-                future.release()
-        if cluster:
-            cluster.close()
+                    write_json(files[futures[future]], future.result())
     if failed:
         number, error = min(failed.items())
         raise ReplicationError(
             f"{len(failed)} of {len(files)} systems could not be judged, the first, number {number}, by "
             f"{type(error).__name__}: {error}. All others have been, and are kept; run it again for these."
         ) from error
-    return [_read_verdict(file) for file in sorted(folder.glob("[0-9]*.json"))]
+    return [_read(Verdict, file) for file in sorted(folder.glob("[0-9]*.json"))]
+
+
+@contextmanager
+def _executor(scheduler: str | None, settings: Mapping[str, Any]) -> Iterator[tuple[Executor, Mapping[str, Any]]]:
+    """Runs functions on a Dask cluster or on all cores, and the settings as it takes them."""
+    if scheduler:
+        from dask.distributed import Client
+
+        with Client(scheduler) as client:
+            shared = {name: client.scatter(value, broadcast=True) for name, value in settings.items()}
+            yield client.get_executor(pure=False), shared
+        return
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"  # inherited: one process per core leaves no core for more threads
+    try:
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as executor:
+            yield executor, settings
+    finally:
+        del os.environ[THREADS]
+        if before is not None:
+            os.environ[THREADS] = before
 
 
 def take_up(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Put published verdicts, as `read_replication` gives them, where `replicate` looks for them.
-
-    Parameters
-    ----------
-    folder : Path
-    rows : sequence of mapping
-
-    Raises
-    ------
-    InputError
-        If a verdict has no number of a system.
-    """
-    if not all(_is_verdict(row) for row in rows):
-        raise InputError(f"a verdict has no number of a system; expected a whole number from 0 to {MOST_SYSTEMS - 1}.")
+    """Put published verdicts, as `read_replication` gives them, where `replicate` looks for them."""
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
-        _write(folder / f"{row['number']:03}.json", row)
-
-
-def _write(file: Path, row: Mapping[str, Any]) -> None:
-    draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(row, indent=1) + "\n")
-    draft.replace(file)
+        number = as_record(Verdict, row, "a verdict").number
+        write_json(folder / f"{number:03}.json", row)
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The replicated study in numbers, from what `judge` returned for its systems.
+    """The replicated study in numbers, from what `judge` returned for at least one system."""
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        At least one.
+    def median(values: Iterable[float]) -> float:
+        return float(np.median(list(values)))
 
-    Returns
-    -------
-    dict
-        JSON values, see the keys.
-    """
+    def mean(values: Iterable[float]) -> float:
+        return float(np.mean(list(values)))
+
     gain = np.array([row["log_density"] - row["pooling"]["log_density"] for row in rows if row["shape"] == "narrow"])
-    tails = {
-        f"{probability:g}": {
-            "median_log_error": float(np.median([abs(row["tail"][place]["log_error"]) for row in rows])),
-            "median_log_error_of_true_family": float(
-                np.median([abs(row["tail"][place]["log_error_of_true_family"]) for row in rows])
-            ),
-            "covered": sum(row["tail"][place]["covered"] for row in rows),
+    seconds = [row["seconds_e"] + row["seconds_f_a"] for row in rows]
+    tails = {}
+    for place, probability in enumerate(TAIL):
+        judged = [row["tail"][place] for row in rows]
+        tails[f"{probability:g}"] = {
+            "median_log_error": median(abs(tail["log_error"]) for tail in judged),
+            "median_log_error_of_true_family": median(abs(tail["log_error_of_true_family"]) for tail in judged),
+            "covered": sum(tail["covered"] for tail in judged),
         }
-        for place, probability in enumerate(TAIL)
-    }
     return {
         "systems": len(rows),
         "contains": sum(row["contains"] for row in rows),
-        "median_volume": float(np.median([row["volume"] for row in rows])),
-        "median_simulations": float(np.median([row["simulations"] for row in rows])),
-        "median_seconds": float(np.median([row["seconds_e"] + row["seconds_f_a"] for row in rows])),
-        "largest_seconds": max(row["seconds_e"] + row["seconds_f_a"] for row in rows),
-        "energy_distance": float(np.mean([row["energy_distance"] for row in rows])),
-        "energy_distance_of_direct_draws": float(np.mean([row["energy_distance_of_direct_draws"] for row in rows])),
-        "energy_distance_of_pooling": float(np.mean([row["pooling"]["energy_distance"] for row in rows])),
+        "median_volume": median(row["volume"] for row in rows),
+        "median_simulations": median(row["simulations"] for row in rows),
+        "median_seconds": median(seconds),
+        "largest_seconds": max(seconds),
+        "energy_distance": mean(row["energy_distance"] for row in rows),
+        "energy_distance_of_direct_draws": mean(row["energy_distance_of_direct_draws"] for row in rows),
+        "energy_distance_of_pooling": mean(row["pooling"]["energy_distance"] for row in rows),
         "gain_over_pooling_narrow": [float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))]
         if len(gain) > 1
         else None,

@@ -1,8 +1,6 @@
-"""Synthetic real systems: an X_e* and an f_a drawn at random, and the hours that they show.
+"""Synthetic real systems, each with an X_e* and an f_a drawn at random, and what is inferred from their hours.
 
-One synthetic system inferred anew, by our method or in the paper's two steps, and held against its truth.
-
-Designs from one synthetic system's inferred uncertainty model, held against its truth.
+Inference by our method and in the paper's two steps, and the designs that follow, are compared with the system's truth.
 """
 
 import time
@@ -20,8 +18,14 @@ from scipy.optimize import brentq
 from flowcal.challenge import ALEATORY, EPISTEMIC, TABLE_1
 from flowcal.decide.design import DesignError, Effort, find_design
 from flowcal.decide.failure import failure_curves, measure_severity
-from flowcal.decide.power import PowerEmulator, tabulate_performance, train_power_emulator
-from flowcal.decide.problems import FailureLevels, compare_performance, refine_emulator, required_level
+from flowcal.decide.power import PowerEmulator, tabulate_performance
+from flowcal.decide.problems import (
+    DesignSettings,
+    FailureSeverities,
+    compare_performance,
+    refine_emulator,
+    required_severity,
+)
 from flowcal.files import Weights
 from flowcal.infer.checks import energy_distance
 from flowcal.infer.families import FAMILIES, FamilyDistribution
@@ -38,9 +42,8 @@ from flowcal.infer.um1 import (
 )
 from flowcal.infer.um2_aleatory import AleatoryEstimator, Form, fit_family, infer_population
 from flowcal.infer.um2_epistemic import EpistemicLevelSet, Rounds, infer_shared
-from flowcal.problem import SEED_MAX
 from flowcal.simulate.campaign import run_campaign
-from flowcal.simulate.simulator import Simulator
+from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
 __all__ = [
     "ENTROPY",
@@ -62,73 +65,50 @@ ENTROPY = 7
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind of f_a.
-
-    Attributes
-    ----------
-    form : Form
-        Its families.
-    draw : callable
-        From a generator to the form's numbers.
-    """
+    """A kind of f_a: its form, and a function that draws the form's parameters."""
 
     form: Form
     draw: Callable[[np.random.Generator], Sequence[float]]
 
 
-def _moments(family: str, mean: float, spread: float) -> tuple[float, float]:
-    return FAMILIES[family].from_moments(mean, spread)
+def _marginal(family: str, *moments: tuple[float, float]) -> list[float]:
+    """Parameters of marginals of one family, from their means and standard deviations."""
+    return [value for mean, spread in moments for value in FAMILIES[family].from_moments(mean, spread)]
 
 
 def _plain(rng: np.random.Generator) -> list[float]:
     means, shares = rng.uniform(0.15, 0.35, 2), rng.uniform(0.35, 0.55, 2)
-    return [n for mean, share in zip(means, shares, strict=True) for n in _moments("Weibull", mean, share * mean)]
+    return _marginal("Weibull", *zip(means, shares * means, strict=True))
 
 
 def _correlated(rng: np.random.Generator) -> list[float]:
     means, shares = rng.uniform(0.2, 0.4, 2), rng.uniform(0.3, 0.5, 2)
-    numbers = [n for mean, share in zip(means, shares, strict=True) for n in _moments("beta", mean, share * mean)]
-    return [*numbers, rng.choice([-1, 1]) * rng.uniform(0.3, 0.6)]
+    marginals = _marginal("beta", *zip(means, shares * means, strict=True))
+    return [*marginals, rng.choice([-1, 1]) * rng.uniform(0.3, 0.6)]
 
 
 def _bimodal(rng: np.random.Generator) -> list[float]:
     low, high = rng.uniform(0.12, 0.2), rng.uniform(0.4, 0.55)
-    numbers = [
-        *_moments("normal", low, 0.04),
-        *_moments("normal", rng.uniform(0.1, 0.3), 0.06),
-        *_moments("normal", high, 0.06),
-        *_moments("normal", rng.uniform(0.1, 0.3), 0.06),
-    ]
-    return [*numbers, rng.uniform(-1, 1)]
+    second = [(rng.uniform(0.1, 0.3), 0.06) for _ in range(2)]
+    return [*_marginal("normal", (low, 0.04), second[0], (high, 0.06), second[1]), rng.uniform(-1, 1)]
 
 
 def _narrow(rng: np.random.Generator) -> list[float]:
     mean = rng.uniform(0.2, 0.4)
     spread = rng.uniform(0.3, 0.5) * mean
-    return [*_moments("gamma", mean, spread), *_moments("gamma", rng.uniform(0.2, 0.5), rng.uniform(0.02, 0.035))]
+    return _marginal("gamma", (mean, spread), (rng.uniform(0.2, 0.5), rng.uniform(0.02, 0.035)))
 
 
 def _trimodal(rng: np.random.Generator) -> list[float]:
-    numbers = [
-        n
-        for centre in (0.15, 0.3, 0.5)
-        for n in (
-            *_moments("normal", centre, rng.uniform(0.04, 0.07)),
-            *_moments("normal", rng.uniform(0.1, 0.4), 0.06),
-        )
-    ]
-    return [*numbers, *rng.uniform(-0.7, 0.7, 2)]
+    clusters = [((centre, rng.uniform(0.04, 0.07)), (rng.uniform(0.1, 0.4), 0.06)) for centre in (0.15, 0.3, 0.5)]
+    return [*_marginal("normal", *(pair for cluster in clusters for pair in cluster)), *rng.uniform(-0.7, 0.7, 2)]
 
 
 def _correlated_clusters(rng: np.random.Generator) -> list[float]:
     low, high = rng.uniform(0.15, 0.25), rng.uniform(0.4, 0.5)
-    numbers = [
-        *_moments("Weibull", low, 0.06),
-        *_moments("Weibull", rng.uniform(0.1, 0.2), 0.06),
-        *_moments("Weibull", high, 0.1),
-        *_moments("Weibull", rng.uniform(0.3, 0.4), 0.1),
-    ]
-    return [*numbers, rng.uniform(-1, 1), rng.choice([-1, 1]) * rng.uniform(0.4, 0.8)]
+    second = rng.uniform(0.1, 0.2), rng.uniform(0.3, 0.4)
+    marginals = _marginal("Weibull", (low, 0.06), (second[0], 0.06), (high, 0.1), (second[1], 0.1))
+    return [*marginals, rng.uniform(-1, 1), rng.choice([-1, 1]) * rng.uniform(0.4, 0.8)]
 
 
 SHAPES: Mapping[str, Shape] = {
@@ -152,15 +132,10 @@ class SyntheticSystem:
 
     Attributes
     ----------
-    number : int
-    shape : str
-        One of `SHAPES`.
-    x_e : ndarray, shape (3,)
-    f_a : FamilyDistribution
     x_a : ndarray, shape (1000, 2)
         Of the hours that it showed.
     observed : Dataset
-        y and x_c by sample (1000): a hundred hours at each point.
+        y and x_c by sample: a hundred hours at each point.
     """
 
     number: int
@@ -172,17 +147,7 @@ class SyntheticSystem:
 
 
 def synthetic_system(simulator: Simulator, number: int) -> SyntheticSystem:
-    """The system of a number; shapes take turns, all else is drawn at random.
-
-    Parameters
-    ----------
-    simulator : Simulator
-    number : int
-        From 0 up.
-
-    Returns
-    -------
-    SyntheticSystem
+    """The system of a number from 0 up; shapes take turns, all else is drawn at random.
 
     Examples
     --------
@@ -198,12 +163,12 @@ def synthetic_system(simulator: Simulator, number: int) -> SyntheticSystem:
     x_c = np.repeat(TABLE_1, HOURS, axis=0)
     x_a = f_a.sample(len(x_c), rng)
     x = np.column_stack([x_a, np.tile(x_e, (len(x_c), 1)), x_c])
-    runs = run_campaign(simulator, x, rng.integers(1, SEED_MAX, len(x), endpoint=True))
+    runs = run_campaign(simulator, x, fresh_seeds(len(x), rng))
     observed = runs[["y"]].assign(x_c=(("sample", "control"), x_c))
     return SyntheticSystem(number, name, x_e, f_a, x_a, observed)
 
 
-COMPARED = 4000  # draws that an energy distance is taken between
+COMPARED = 4000  # samples that an energy distance is taken between
 BLOCKS = 5  # energy distances are means over so many pairs of blocks
 TAIL = (1e-3, 1e-5)
 """Probabilities of exceedance that are judged."""
@@ -214,24 +179,7 @@ INTERVAL = (0.05, 0.95)
 def judge(
     number: int, simulator: Simulator, weights: Weights, rounds: Rounds, draws: int, replicates: int
 ) -> dict[str, Any]:
-    """Infer one system's X_e and f_a from its hours, and hold both against its truth.
-
-    Parameters
-    ----------
-    number : int
-        Of the system.
-    simulator : Simulator
-    weights : Weights
-        Of the `AleatoryEstimator`.
-    rounds : Rounds
-    draws, replicates : int
-        For `infer_population`.
-
-    Returns
-    -------
-    dict
-        JSON values, see the keys.
-    """
+    """Infer one system's X_e and f_a from its hours with an `AleatoryEstimator`, and compare both with its truth."""
     system = synthetic_system(simulator, number)
     estimator = AleatoryEstimator.from_weights(weights, "cpu")
     start = time.perf_counter()
@@ -265,24 +213,16 @@ def judge(
 def judge_paper(
     number: int, simulator: Simulator, weights: Weights, runs: int, epochs: int, held_out: int
 ) -> dict[str, Any]:
-    """Infer one system's X_e and f_a in the paper's two steps, and hold both against its truth.
+    """Infer one system's X_e and f_a in the paper's two steps, and compare both with its truth.
 
     Parameters
     ----------
-    number : int
-        Of the system.
-    simulator : Simulator
     weights : Weights
         Of step 1's `HourPosterior`, which is the same for all systems.
     runs, epochs : int
         Simulations at each control point, and most passes over them, in step 2.
     held_out : int
         Simulations at each control point by which the three best are chosen.
-
-    Returns
-    -------
-    dict
-        JSON values, those of `judge` that the two steps have.
     """
     system = synthetic_system(simulator, number)
     start = time.perf_counter()
@@ -314,9 +254,9 @@ def judge_paper(
 
 
 def _judge_density(system: SyntheticSystem, f_a: AleatoryDistribution) -> dict[str, Any]:
-    """Energy distance and mean log density of fresh draws from the true f_a, and what the best could have of them.
+    """Energy distance from the true f_a and mean log density of its fresh samples, each with the best possible.
 
-    Direct draws are the hours' own X_a, drawn from with replacement: an f_a that puts equal weight on each.
+    Direct draws are the hours' own X_a, sampled with replacement: an f_a that puts equal weight on each.
     """
     rng = np.random.default_rng([ENTROPY, system.number, 1])
     fresh = system.f_a.sample(BLOCKS * COMPARED, rng)
@@ -382,49 +322,41 @@ def judge_designs(
 
     Parameters
     ----------
-    number : int
-        Of the system.
-    simulator : Simulator
     weights : Weights
         Of the `AleatoryEstimator`.
-    rounds : Rounds
-    draws, replicates : int
-        For `infer_population`.
     size : int
         Simulations for the emulator of power, and as many to refine it.
-    training : Training
-    effort : Effort
 
     Returns
     -------
     dict
-        JSON values. For designs at the 'credible' bound, at the 'plain' f_a without it, and from the 'truth': the
-        failure level required, and 'pof' and 'j' [MW] under the truth, the latter from the simulator in hours that the
-        three share; None where no design reaches the level.
+        For designs at the 'credible' bound, at the 'plain' f_a without it, and from the 'truth': the failure level
+        required, and 'pof' and 'j' [MW] under the truth, the latter from the simulator in hours that the three share;
+        None where no design reaches the level.
     """
     system, rng = synthetic_system(simulator, number), np.random.default_rng([number, 15])
     model, others = _inferred(
         system, simulator, AleatoryEstimator.from_weights(weights, "cpu"), rounds, draws, replicates
     )
     severity = measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng)
-    everywhere = train_power_emulator(simulator, model, size, training, trainer=Trainer("cpu"))
-    refined = refine_emulator(simulator, model, everywhere, severity, effort, size, training, trainer=Trainer("cpu"))
+    settings = DesignSettings(size, training, size, training, SEEDS, effort)
+    refined = refine_emulator(simulator, model, None, severity, settings, trainer=Trainer("cpu"))
     emulator = PowerEmulator.from_weights(refined, "cpu")
     inferred, true = tabulate_performance(emulator, [model.f_a, system.f_a], model.e)
     curves = failure_curves([model.f_a, *others], severity)
     (true_curve,) = failure_curves([system.f_a], measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng))
-    levels, x_e = FailureLevels(simulator), system.x_e[None]
+    severities, x_e = FailureSeverities(simulator), system.x_e[None]
     cases = {
-        "credible": (inferred, model.e, required_level(curves, EPSILON)),
-        "plain": (inferred, model.e, curves[0].level_of(EPSILON)),
-        "truth": (true, EpistemicBox(system.x_e, system.x_e), true_curve.level_of(EPSILON)),
+        "credible": (inferred, model.e, required_severity(curves, EPSILON)),
+        "plain": (inferred, model.e, curves[0].severity_of(EPSILON)),
+        "truth": (true, EpistemicBox(system.x_e, system.x_e), true_curve.severity_of(EPSILON)),
     }
     row: dict[str, Any] = {"number": number, "shape": system.shape, "contains": bool(model.e.contains(x_e)[0])}
-    for name, (performance, e, level) in cases.items():
-        row[name] = {"level": level, "x_c": None, "pof": None, "j": None}
+    for name, (performance, e, required) in cases.items():
+        row[name] = {"level": required, "x_c": None, "pof": None, "j": None}
         with suppress(DesignError):
-            x_c = find_design(performance, levels, e, effort, level).x_c
-            row[name] |= {"x_c": list(x_c), "pof": float(true_curve(levels(x_e, [x_c]).min()))}
+            x_c = find_design(performance, severities, e, effort, problem_of(simulator), required).x_c
+            row[name] |= {"x_c": list(x_c), "pof": float(true_curve(severities(x_e, [x_c]).min()))}
     solved = [name for name in cases if row[name]["x_c"]]
     if solved:
         tried = [row[name]["x_c"] for name in solved]

@@ -18,6 +18,7 @@ from numpy.random import SeedSequence, default_rng
 from numpy.typing import NDArray
 from scipy.stats import truncweibull_min
 
+from flowcal.artifacts import note_file
 from flowcal.challenge import BASELINE, CONTROL, PROBLEM, TABLE_1
 from flowcal.errors import FlowcalError, InputError
 from flowcal.problem import BOUNDS, Problem
@@ -197,6 +198,7 @@ def organisers_file() -> Path | None:
         If another file is in their place.
     """
     path = Path(_organisers_files().abspath) / ORGANISERS_FILE
+    note_file(path)
     if not path.exists():
         return None
     if not path.is_file() or file_digest(path, "it is the organisers'") != ORGANISERS_SHA256:

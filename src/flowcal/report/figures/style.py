@@ -15,6 +15,8 @@ __all__ = ["present"]
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 GREY = "#7f7f7f"
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "circle-open")
 
 LAYOUT = {
     "colorway": PALETTE,
@@ -37,20 +39,7 @@ AXIS = {
 
 
 def present(figure: go.Figure, caption: str, alt: str) -> go.Figure:
-    """A figure with the caption and the text alternative that the book prints with it.
-
-    Parameters
-    ----------
-    figure : Figure
-    caption : str
-        What to see in it.
-    alt : str
-        What stands in for it where it cannot be seen.
-
-    Returns
-    -------
-    Figure
-        The same one.
+    """The same figure with the caption and the text alternative that the book prints with it.
 
     Examples
     --------
@@ -67,8 +56,58 @@ def panels(rows: int, columns: int, **options: Any) -> go.Figure:
     return figure.update_xaxes(AXIS).update_yaxes(AXIS)
 
 
+def stroke(color: str, dash: str | None = None, width: float | None = None, shape: str | None = None) -> dict[str, Any]:
+    """How a line is drawn."""
+    parts = {"color": color, "dash": dash, "width": width, "shape": shape}
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def marker(color: str, size: float, symbol: str | None = None, opacity: float | None = None) -> dict[str, Any]:
+    """How a mark is drawn."""
+    parts = {"color": color, "size": size, "symbol": symbol, "opacity": opacity}
+    return {name: value for name, value in parts.items() if value is not None}
+
+
+def edged(color: str, size: float, symbol: str, edge: str = "white", width: float = 1) -> dict[str, Any]:
+    """How a mark with an edge is drawn."""
+    return marker(color, size, symbol) | {"line": {"color": edge, "width": width}}
+
+
+def named(name: str) -> dict[str, str]:
+    """Options of a trace that the legend switches together with all others of the same name."""
+    return {"name": name, "legendgroup": name}
+
+
+def error_bars(values: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, **options: Any) -> dict[str, Any]:
+    """Bars from the low to the high ends of intervals."""
+    middle = np.asarray(values)
+    ends = {"array": small(np.asarray(high) - middle), "arrayminus": small(middle - np.asarray(low))}
+    return {"type": "data", **ends, "color": color, **options}
+
+
+def band(x: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, name: str, **options: Any) -> go.Scatter:
+    """The area between two curves."""
+    return go.Scatter(
+        x=small(np.concatenate([x, np.asarray(x)[::-1]])),
+        y=small(np.concatenate([high, np.asarray(low)[::-1]])),
+        fill="toself",
+        fillcolor=color,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        name=name,
+        **options,
+    )
+
+
+def histogram(values: ArrayLike, bins: int, **options: Any) -> go.Bar:
+    """Counts of values in [0, 1]."""
+    counts, edges = np.histogram(values, bins, (0, 1))
+    return go.Bar(x=small((edges[1:] + edges[:-1]) / 2), y=small(counts), marker={"color": BLUE}, **options)
+
+
 def joined(x: ArrayLike, lines: NDArray[np.float64]) -> dict[str, NDArray[Any] | str]:
-    """Many lines as one trace, with a gap after each: far lighter than a trace a line."""
+    """Many lines as one trace, with a gap after each: far lighter than a trace per line."""
     gap = np.full((len(lines), 1), np.nan)
     return {
         "x": np.tile(np.append(np.asarray(x, np.float32), np.nan), len(lines)),
@@ -91,6 +130,20 @@ def legend_once(figure: go.Figure) -> go.Figure:
     return figure
 
 
+def log_axis(figure: go.Figure, title: str | None = None, axis: str = "y", **options: Any) -> go.Figure:
+    """A logarithmic axis with powers of ten."""
+    if title is not None:
+        options["title_text"] = title
+    update = figure.update_yaxes if axis == "y" else figure.update_xaxes
+    return update(type="log", exponentformat="power", **options)
+
+
 def axis_title(output: str) -> str:
     """Name and unit of an output."""
     return f"{output} [{OUTPUT_UNITS[output].replace('1', '–')}]"
+
+
+def cell_of(output: int) -> dict[str, int]:
+    """Row and column of an output's panel in two rows of three."""
+    row, column = divmod(output, 3)
+    return {"row": row + 1, "col": column + 1}

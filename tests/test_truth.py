@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from flowcal.challenge import TABLE_1
+from flowcal.challenge import PUBLISHED, TABLE_1
 from flowcal.infer.models import EpistemicBox, PooledDraws
 from flowcal.report.truth import (
     direct_distances_by_hours,
     score_aleatory,
+    score_box,
     score_set,
     true_hours,
     true_uncertainty_model,
@@ -23,7 +24,8 @@ def truth():
 
 def test_the_truth_is_a_model_whose_set_is_a_point(truth):
     assert truth.e.volume == 0
-    assert score_set(truth.e) == {"contains": True, "volume": 0.0}
+    found = score_set(truth.e, truth.e.bounding_box[0])
+    assert found == {"contains": True, "volume": 0.0, "least_distance": 0.0, "best_guess_distance": 0.0}
     axis = (np.arange(300) + 0.5) / 300
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     assert np.exp(truth.f_a.log_prob(grid)).mean() == pytest.approx(1, abs=1e-3)
@@ -58,3 +60,35 @@ def test_a_box_that_misses_says_so(truth):
     x_e = truth.e.bounding_box[0]
     assert not score_set(EpistemicBox(x_e * 0.5, x_e * 0.9))["contains"]
     assert score_set(EpistemicBox(x_e * 0.5, x_e * 1.1))["contains"]
+
+
+def test_distances_from_a_box_are_those_of_its_nearest_point(truth):
+    x_e = truth.e.bounding_box[0]
+    beside = x_e + np.array([0.3, 0.0, -0.2])
+    assert score_set(EpistemicBox(x_e - 0.1, x_e + 0.1))["least_distance"] == 0
+    assert score_set(EpistemicBox(beside - 0.1, beside + 0.1))["least_distance"] == pytest.approx(np.hypot(0.2, 0.1))
+
+
+def test_distances_from_a_set_without_edges_are_those_of_its_nearest_sample(truth):
+    x_e = truth.e.bounding_box[0]
+
+    class Pair:
+        volume = 0.1
+
+        def contains(self, x_e):
+            return np.zeros(len(x_e), bool)
+
+        def sample(self, n, rng):
+            return np.array([x_e + 0.4, x_e + np.array([0.0, 0.0, 0.4])])
+
+    assert score_set(Pair())["least_distance"] == pytest.approx(0.4)
+
+
+def test_published_boxes_are_scored():
+    paper, other = (score_box(PUBLISHED[team]) for team in ("Wang et al.", "Roy Sarkar et al."))
+    assert paper["contains"]
+    assert paper["volume"] == pytest.approx(0.0075)
+    assert paper["best_guess_distance"] == pytest.approx(0.1545, abs=1e-4)
+    assert not other["contains"]
+    assert other["least_distance"] == pytest.approx(0.1512, abs=1e-4)
+    assert other["best_guess_distance"] is None

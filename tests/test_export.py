@@ -7,12 +7,16 @@ import pytest
 import xarray as xr
 
 from flowcal.challenge import OUTPUTS
+from flowcal.decide.failure import Severity
+from flowcal.decide.power import PowerEmulator
+from flowcal.decide.problems import SolvedDesigns
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
 from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
 from flowcal.report import export as submission
-from flowcal.report.export import SubmissionError, check_results, export_submission
+from flowcal.report.export import SubmissionError, check_results, export_submission, read_results
 
 WINDS = FamilyDistribution((Cluster(1.0, (Marginal("Weibull", (0.88, -1.26)), Marginal("Weibull", (0.59, -1.55)))),))
+EMULATOR = PowerEmulator(2, 6, 3, random_seed=1)
 BOX = EpistemicBox([0.2, 0.3, 0.4], [0.3, 0.4, 0.5])
 DESIGN = {"x_c": [0.1, 0.2, 0.3], "performance": [6.1, 6.2], "j": [6.0, 0.05], "pof_over_e": [1e-8, 3e-8]}
 
@@ -29,7 +33,7 @@ class Kept:
         if name == "designs_um1":
             designs = dict.fromkeys(designs, DESIGN | {"pof_over_e": [0.003, 0.003]})
             designs["epsilon 1e-6"] = {"refused": "f_a resolves none below 0.001"}
-        return {"designs": designs}
+        return SolvedDesigns(EMULATOR, Severity(np.ones(200)), {"designs": designs}).to_weights()
 
 
 @pytest.fixture
@@ -86,10 +90,11 @@ def test_what_was_refused_is_the_most_reliable_design_with_a_bound(written):
     ("place", "value", "message"),
     [
         (("problem_1", "best_guess_X_e"), [0.1, 0.2], "best_guess_X_e"),
-        (("problem_1", "best_guess_X_e"), [0.1, 0.2, 1.2], "1.2"),
+        (("problem_1", "best_guess_X_e"), [0.1, 0.2, 1.2], r"best_guess_X_e\.2: .* less than or equal to 1"),
         (("problem_1", "UM1", "prediction_intervals", "alpha_0.95", "y4_interval"), [2.0, 1.0], "is not an interval"),
         (("problem_2", "UM1", "realiability_based_design", "pof_interval"), [0.0, 2.0], "pof_interval"),
-        (("problem_2", "UM1", "reliability_based_design"), {}, "Additional properties"),
+        (("problem_2", "UM1", "reliability_based_design"), {}, r"reliability_based_design: Extra"),
+        (("problem_2", "UM1", "o_risk_based_design"), {}, r"o_risk_based_design\.X_c"),
         (("team_id",), 7, "team_id"),
     ],
 )
@@ -101,3 +106,8 @@ def test_what_does_not_fit_is_refused(written, place, value, message):
     node[place[-1]] = value
     with pytest.raises(SubmissionError, match=message):
         check_results(results)
+
+
+def test_the_template_with_its_optional_parts_is_read(check_data):
+    template = check_data / "results_template" / "results.json"
+    assert read_results(template) == json.loads(template.read_text())

@@ -173,6 +173,40 @@ def test_an_entry_that_does_not_fit_is_refused_by_name(tables, name, entry):
         tables(RESULTS | {name: entry})
 
 
+INJECTED = "x\n\n<script>alert(1)</script> {download}`x <../secret>` [a](b) $x$ ![i](j) | *y* \u2028\0"
+
+
+def with_text_in_place_of_texts(value):
+    """The same entry with the injected text for every text that is no name of one of our fields."""
+    if isinstance(value, dict):
+        return {key: with_text_in_place_of_texts(part) for key, part in value.items()} | {"made_on": INJECTED}
+    return INJECTED if isinstance(value, str) else value
+
+
+def test_texts_from_outside_are_no_markup(tables):
+    results = {name: with_text_in_place_of_texts(value) for name, value in RESULTS.items()}
+    methods = results["pof_2e-4"]["methods"]
+    del methods["made_on"]
+    methods[INJECTED] = methods.pop("NAIS")
+    results[f"fault: {INJECTED}\ud800"] = results.pop("fault: worker killed")
+    results[f"design_search: {INJECTED}"] = results.pop("design_search: performance")
+    del results[f"design_search: {INJECTED}"]["methods"]["made_on"]
+    results["posteriors_beside_peers"] = POSTERIORS
+    for name in ("pof_2e-5", "pof_3e-8", "training_over_plain", "peak_memory_MiB_by_hours"):
+        results[name] = RESULTS[name]
+    for name, table in tables(results).items():
+        unescaped = re.sub(r"\\.", "", table)
+        assert not re.search(r"[<>{}$*]|\]\(|\0|[\ud800-\udfff]|\u2028", unescaped), (name, table)
+        assert "script" in table or name not in ("made_on", "faults", "searches", "failures")
+        table.encode("utf-8")
+        if name in TABLES:
+            assert {len(row) for row in rows(table)} == {len(TABLES[name].header)}
+
+
+def test_what_no_table_shows_is_ignored(tables):
+    assert tables(RESULTS | {"of another program": [1]}) == tables(RESULTS)
+
+
 def test_the_page_includes_every_table():
     page = (ROOT / "book" / "benchmarks.md").read_text()
     assert all(page.count(f"```{{include}} benchmarks/{name}.md\n```") == 1 for name in [*TABLES, "made_on"])

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import small_farm
 from scipy.stats import kstest
+from small_farm import Segment, SmallFarm, ThreeAleatory, UniformInputs
 
 from flowcal.decide.power import PowerEmulator, power_runs, tabulate_performance, train_power_emulator
 from flowcal.errors import InputError
@@ -93,4 +95,21 @@ def test_what_does_not_fit_is_refused(emulator):
         emulator.expected(np.ones((3, 7)))
     runs = power_runs(WindFarm(), MODEL, 20, 1)
     with pytest.raises(InputError, match="expected one above"):
-        PowerEmulator(1).fit(runs.assign(power=0 * runs.power), Training(epochs=1))
+        PowerEmulator(2, 6, 3, random_seed=1).fit(runs.assign(power=0 * runs.power), Training(epochs=1))
+    with pytest.raises(InputError, match="expected whole numbers from 1"):
+        PowerEmulator(2, 6, 0, random_seed=1)
+
+
+def test_sizes_are_those_of_the_problem():
+    model = UncertaintyModel(UniformInputs(2), Segment())
+    runs = power_runs(SmallFarm(), model, 100, 1)
+    assert runs.power.shape == (100, 1)
+    assert list(runs.input.values) == list(small_farm.PROBLEM.inputs)
+    emulator = PowerEmulator.for_problem(small_farm.PROBLEM, 1).fit(runs, Training(epochs=1))
+    assert emulator.expected(runs.x.values).shape == (100, 1)
+    (performance,) = tabulate_performance(emulator, [model.f_a], model.e)
+    assert performance(np.full((4, 1), 0.5), np.full((4, 2), 0.5)).shape == (4,)
+    more = power_runs(ThreeAleatory(), UncertaintyModel(UniformInputs(3), Segment()), 100, 1)
+    wider = PowerEmulator.for_problem(ThreeAleatory.problem, 1).fit(more, Training(epochs=1))
+    with pytest.raises(InputError, match="f_a has 3 aleatory inputs; expected two"):
+        tabulate_performance(wider, [UniformInputs(3)], Segment())
