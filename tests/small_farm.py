@@ -16,7 +16,7 @@ PROBLEM = Problem(
     steps=60,
     maximised=("power",),
     limited=("far", "near"),
-    thresholds=(2000.0, 2750.0),
+    thresholds=(250.0, 500.0),
 )
 
 
