@@ -23,6 +23,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 import xarray as xr
+from flowcal.infer.posteriors import Architecture, FeaturePosterior, HourPosterior, Layout
 from test_benchmarks_page import RESULTS, rows
 from test_scorecard import CARD, TABLES
 from test_submission import shape_of
@@ -37,7 +38,6 @@ from flowcal.errors import FlowcalError
 from flowcal.files import Weights, parse_json, read_json, read_weights
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
 from flowcal.infer.models import Frame
-from flowcal.infer.posteriors import Architecture, FeaturePosterior, HourPosterior, Layout
 from flowcal.infer.um2_epistemic import EpistemicLevelSet
 from flowcal.report import benchmarks, replication
 from flowcal.report import export as submission

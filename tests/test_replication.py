@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from flowcal.infer.posteriors import train_posterior
 
 from flowcal.decide.design import Effort
 from flowcal.decide.worst_case import Search
-from flowcal.infer.posteriors import train_posterior
 from flowcal.infer.train import Training
 from flowcal.infer.um1 import ALEATORY_FLOW, TRAINING, aleatory_runs
 from flowcal.infer.um2_epistemic import Rounds, load_contrasts

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 import zuko
+from flowcal.infer.flow import EDGE
+from flowcal.infer.posteriors import HourPosterior
 from test_training import training_data
 from torch import nn
 from torch.distributions import Normal
 
-from flowcal.infer.flow import EDGE
-from flowcal.infer.posteriors import HourPosterior
 from flowcal.infer.train import WARM_UP, seeded, train
 from flowcal.infer.um1 import ALEATORY_FLOW, TRAINING
 

@@ -5,13 +5,13 @@ import time
 import numpy as np
 import torch
 import zuko
+from flowcal.infer.flow import EDGE
+from flowcal.infer.posteriors import HourPosterior
 from test_simulator import quartiles
 from torch import nn
 from torch.distributions import Normal
 
-from flowcal.infer.flow import EDGE
 from flowcal.infer.networks import SeriesScaling, _positions
-from flowcal.infer.posteriors import HourPosterior
 from flowcal.infer.train import Training, seeded, train
 from flowcal.infer.um1 import ALEATORY_FLOW, aleatory_runs
 from flowcal.simulate.windfarm import WindFarm

@@ -51,7 +51,7 @@ from flowcal.challenge import CONTROL, INPUTS, LOADS, OUTPUTS, POWERS, THRESHOLD
 from flowcal.errors import InputError
 from flowcal.files import Weights
 from flowcal.infer.models import EpistemicSet
-from flowcal.infer.networks import KeptNetwork
+from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
 from flowcal.problem import BOUNDS
 
@@ -70,7 +70,7 @@ BLOCK = 20_000  # rows that are computed at a time
 WIDEST = 1024  # so that a damaged header cannot ask for more memory than there is
 
 
-class TimeStepSurrogate(KeptNetwork):
+class TimeStepSurrogate(SavedNetwork):
     """Sixty networks, one for each time step, from the inputs to the six outputs of that step [1]_.
 
     Parameters

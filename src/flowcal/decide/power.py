@@ -36,7 +36,7 @@ from flowcal.decide.failure import AleatoryPlane
 from flowcal.errors import InputError
 from flowcal.files import Weights
 from flowcal.infer.models import AleatoryDistribution, EpistemicSet, UncertaintyModel
-from flowcal.infer.networks import KeptNetwork
+from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
 from flowcal.problem import SEED_MAX
 from flowcal.simulate.campaign import Runner, run_campaign
@@ -60,7 +60,7 @@ WEIGHT_OF_MEANS = 1000.0  # of squared errors, shares of the largest power, besi
 BLOCK = 50_000  # rows that are computed at a time
 
 
-class PowerEmulator(KeptNetwork):
+class PowerEmulator(SavedNetwork):
     """The distribution of the means over the hour of y1, y2 and y3, given all inputs, over the seed.
 
     Parameters

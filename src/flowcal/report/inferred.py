@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.errors import InputError
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws, UncertaintyModel
-from flowcal.infer.um2_epistemic import EpistemicLevelSet
+from flowcal.infer.um2_epistemic import CredibleSet
 from flowcal.study import Study
 
 __all__ = [
@@ -52,7 +52,7 @@ def inferred_models(study: Study) -> Mapping[str, UncertaintyModel]:
             ),
             "UM2": UncertaintyModel(
                 FamilyDistribution.from_dict(study.read("shared", "f_a")["distribution"]),
-                EpistemicLevelSet.from_weights(study.read("shared", "e")),
+                CredibleSet.from_weights(study.read("shared", "e")),
             ),
         }
     )

@@ -27,7 +27,7 @@ from flowcal.decide.problems import PROBLEMS
 from flowcal.files import check_schema, read_json
 from flowcal.infer.checks import coverage
 from flowcal.infer.models import EpistemicBox, EpistemicSet
-from flowcal.infer.um2_epistemic import EpistemicLevelSet
+from flowcal.infer.um2_epistemic import CredibleSet
 from flowcal.report.figures.style import BLUE, GREEN, GREY, ORANGE, RED
 from flowcal.report.tables import markdown_table
 from flowcal.report.truth import REBUILT, true_uncertainty_model
@@ -261,7 +261,7 @@ def _sets(study: Study) -> Iterator[tuple[str, EpistemicSet, Any]]:
     um_1 = study.read("epistemic", "um_1")
     yield "UM1", EpistemicBox(um_1["low"], um_1["high"]), um_1["best_guess"]
     for source, name in (("UM2, control points known to 0.001", "e_tolerant"), ("UM2", "e")):
-        e = EpistemicLevelSet.from_weights(study.read("shared", name))
+        e = CredibleSet.from_weights(study.read("shared", name))
         yield source, e, e.posterior_sample(DRAWS, np.random.default_rng(1)).mean(axis=0)
     truth = true_uncertainty_model().e
     yield "truth", truth, truth.bounding_box[0]
