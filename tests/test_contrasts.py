@@ -90,9 +90,8 @@ def test_responses_need_what_responds():
 
 def test_outputs_are_those_of_the_problem():
     """Three outputs, of which the last two are limited."""
-    problem = Problem(
-        ("a",), ("e",), (), ("power", "first", "second"), ("1",) * 3, 4, ("power",), ("first", "second"), (1, 1), 1
-    )
+    outputs = ("power", "first", "second")
+    problem = Problem(("a",), ("e",), (), outputs, ("1",) * 3, 4, outputs[:1], limited=outputs[1:], thresholds=(1, 1))
     y = np.ones((5, 4, 3)) * [7, 2, 6]
     assert contrasts.output_contrasts(y, problem) == pytest.approx([np.log(3)])
 

@@ -222,9 +222,8 @@ def test_one_parameter_has_a_posterior():
     rng = np.random.default_rng(1)
     theta = rng.random((20_000, 1))
     features = np.abs(theta - 0.5) + 0.02 * rng.standard_normal(theta.shape)
-    posterior = FeaturePosterior(Layout(1, 1), 1).fit(
-        theta, features, Training(epochs=8, batch_size=256, learning_rate=3e-3)
-    )
+    training = Training(epochs=8, batch_size=256, learning_rate=3e-3)
+    posterior = FeaturePosterior(Layout(1, 1), 1).fit(theta, features, training)
     draws = posterior.sample(4000, [[0.3]], np.random.default_rng(2))[:, 0, 0]
     assert np.mean(np.abs(draws - 0.5) > 0.2) > 0.95
     assert np.mean(draws > 0.5) == pytest.approx(0.5, abs=0.06)

@@ -1,4 +1,4 @@
-"""Credible sets, and X_e from all hours together: small sets that hold the truth, and a warning where data fits no simulation."""
+"""X_e from all hours together: small credible sets that hold the truth, and a warning where no simulation fits."""
 
 import warnings
 from itertools import pairwise

@@ -39,9 +39,10 @@ def output_contrasts(y: Array, problem: Problem) -> Array:
 
     Examples
     --------
-    >>> from flowcal.challenge import PROBLEM
+    >>> from flowcal.simulate.windfarm import WindFarm
+    >>> from flowcal.simulate.simulator import problem_of
     >>> y = np.ones((100, 60, 6)) * [1, 1, 1, 4, 8, 2]
-    >>> output_contrasts(y, PROBLEM).round(2)
+    >>> output_contrasts(y, problem_of(WindFarm())).round(2)
     array([ 0.69, -0.69])
     """
     limited = y[..., problem.columns(problem.limited)]

@@ -209,13 +209,13 @@ class HourPosterior(SavedNetwork):
 
     Examples
     --------
-    >>> from flowcal.challenge import PROBLEM
-    >>> from flowcal.infer.um1 import aleatory_flow
-    >>> from flowcal.simulate.simulator import labelled_hours
-    >>> rng = np.random.default_rng(1)  # in place of a simulator
-    >>> runs = labelled_hours(rng.random((100, 60, 6)), x=(("sample", "input"), rng.random((100, 8))))
-    >>> posterior = HourPosterior(aleatory_flow(PROBLEM), random_seed=1).fit(runs, Training(epochs=1))
-    >>> posterior.sample((10,), runs, rng).shape
+    >>> from flowcal.infer.um1 import aleatory_flow, aleatory_runs
+    >>> from flowcal.simulate.windfarm import WindFarm
+    >>> from flowcal.simulate.simulator import problem_of
+    >>> runs = aleatory_runs(WindFarm(), size=100, seeds="fresh", random_seed=1)
+    >>> architecture = aleatory_flow(problem_of(WindFarm()))
+    >>> posterior = HourPosterior(architecture, random_seed=1).fit(runs, Training(epochs=1))
+    >>> posterior.sample((10,), runs, np.random.default_rng(1)).shape
     (10, 100, 2)
     >>> posterior.log_prob(runs.x.values[:, :2], runs).shape
     (100,)

@@ -1,6 +1,7 @@
 """UM2, the uncertainty model from all observed hours at once: E first, then f_a at values of X_e from E."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import xarray as xr
 from flowcal.files import Weights
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.models import UncertaintyModel
+from flowcal.infer.networks import matching_header
 from flowcal.infer.train import Trainer
 from flowcal.infer.um2_aleatory import AleatoryEstimator, infer_population
 from flowcal.infer.um2_epistemic import CredibleSet, Rounds, infer_epistemic_set
@@ -32,20 +34,10 @@ class UM2Settings:
 
 @dataclass(frozen=True)
 class UM2:
-    """An inferred UM2: E, f_a and its replicates.
+    """An inferred UM2: E, the best f_a, and other f_a that are as plausible given the hours.
 
-    Attributes
-    ----------
-    e : CredibleSet
-    f_a : FamilyDistribution
-    replicates : list of FamilyDistribution
-        Other f_a that are about as plausible.
-    inferred : dict
-        What `infer_population` returned.
-    rounds : list of dict
-        What `infer_epistemic_set` found, by round.
-    seconds : dict of str to float
-        Wall time of 'e' and 'f_a' [s].
+    `inferred` is what `infer_population` returned, `rounds` what `infer_epistemic_set` found by round, and `seconds`
+    the wall time of 'e' and 'f_a'.
     """
 
     e: CredibleSet
@@ -63,10 +55,11 @@ class UM2:
     @classmethod
     def from_weights(cls, weights: Weights, device: str = "auto") -> "UM2":
         """What `infer_um2` returned."""
-        inferred, found = weights.header["f_a"], weights.header["found"]["rounds"]
-        f_a, *replicates = map(FamilyDistribution.from_dict, (inferred["distribution"], *inferred["replicates"]))
         e = CredibleSet.from_weights(weights, device)
-        return cls(e, f_a, replicates, inferred, found, weights.header["seconds"])
+        with matching_header(weights, CredibleSet.__name__) as header:
+            inferred = header["f_a"]
+            f_a, *replicates = map(FamilyDistribution.from_dict, (inferred["distribution"], *inferred["replicates"]))
+            return cls(e, f_a, replicates, inferred, header["found"]["rounds"], header["seconds"])
 
 
 def infer_um2(
@@ -74,7 +67,7 @@ def infer_um2(
     observed: xr.Dataset,
     estimator: AleatoryEstimator,
     settings: UM2Settings,
-    random_seed: int | tuple[int, int, int],
+    random_seed: int | Sequence[int],
     runner: Runner | None = None,
     trainer: Trainer | None = None,
 ) -> Weights:
@@ -83,12 +76,12 @@ def infer_um2(
     The random seed may be one for all, or three: for E, for the values of X_e, and for f_a. The weights are those of E,
     for `CredibleSet.from_weights`; the header has f_a, as `infer_population` returns it, and the seconds spent.
     """
-    e_seed, x_e_seed, f_a_seed = (random_seed,) * 3 if isinstance(random_seed, int) else random_seed
+    e_seed, *other_seeds = (random_seed,) * 3 if isinstance(random_seed, int) else random_seed
     start = time.perf_counter()
     found = infer_epistemic_set(simulator, observed, estimator, settings.rounds, e_seed, runner, trainer)
     e = CredibleSet.from_weights(found, "auto" if trainer is None else trainer.device)
     middle = time.perf_counter()
-    f_a = infer_um2_f_a(estimator, observed, e, settings, (x_e_seed, f_a_seed))
+    f_a = infer_um2_f_a(estimator, observed, e, settings, other_seeds)
     seconds = {"e": round(middle - start, 1), "f_a": round(time.perf_counter() - middle, 1)}
     return Weights(found.header | {"f_a": f_a, "seconds": seconds}, found.tensors)
 
@@ -98,7 +91,7 @@ def infer_um2_f_a(
     observed: xr.Dataset,
     e: CredibleSet,
     settings: UM2Settings,
-    random_seeds: tuple[int, int],
+    random_seeds: Sequence[int],
 ) -> dict[str, Any]:
     """f_a of observed hours at values of X_e from an E, as `infer_population` returns it.
 

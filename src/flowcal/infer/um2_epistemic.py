@@ -225,7 +225,7 @@ def infer_epistemic_set(
         If in some round the observations look like no simulation. The set of the round before is returned then.
     """
     problem, rng = problem_of(simulator), np.random.default_rng([random_seed, 4])
-    summary, features = _summarise_observed(hours_by_point(observed), rounds, problem)
+    summary, features = _summarise_observed(observed, rounds, problem)
     e, found, box = None, [], TurnedBox.whole(len(problem.epistemic))
     for number in range(rounds.count + EXTRA):
         x_a = _current_x_a(estimator, observed, box, rng)
@@ -274,10 +274,9 @@ class _Summary:
         return np.hstack(contrasts if self.lags is None else [*contrasts, response_loads(y, self.lags, self.problem)])
 
 
-def _summarise_observed(
-    points: dict[tuple[float, ...], Array], rounds: Rounds, problem: Problem
-) -> tuple[_Summary, Array]:
+def _summarise_observed(observed: xr.Dataset, rounds: Rounds, problem: Problem) -> tuple[_Summary, Array]:
     """The summary that suits the observed hours, and their features."""
+    points = hours_by_point(observed)
     lags = np.median([response_lags(y, problem) for y in points.values()], axis=0) if rounds.responses else None
     features = _Summary(problem, tuple(points), lags).features([y[None] for y in points.values()])[0]
     kept = np.isfinite(features)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.errors import InputError
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws, UncertaintyModel
-from flowcal.infer.um2_epistemic import CredibleSet
+from flowcal.infer.um2 import UM2
 from flowcal.study import Study
 
 __all__ = [
@@ -50,10 +50,7 @@ def inferred_models(study: Study) -> Mapping[str, UncertaintyModel]:
             "UM1": UncertaintyModel(
                 PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")), EpistemicBox(um_1["low"], um_1["high"])
             ),
-            "UM2": UncertaintyModel(
-                FamilyDistribution.from_dict(study.read("shared", "f_a")["distribution"]),
-                CredibleSet.from_weights(study.read("shared", "e")),
-            ),
+            "UM2": UM2.from_weights(study.read("shared", "um_2")).model,
         }
     )
 
@@ -82,14 +79,14 @@ def inferred_replicates(study: Study, most: int, random_seed: int) -> Mapping[st
         If most is below 1.
     """
     f_a, rng = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")), np.random.default_rng(random_seed)
-    kept = study.read("shared", "f_a")["replicates"]
+    kept = UM2.from_weights(study.read("shared", "um_2")).replicates
     if most < 1:
         raise InputError(f"most is {most}; expected a whole number from 1 up.")
     every = max(1, len(kept) // most)
     return MappingProxyType(
         {
             "UM1": [f_a.resample(rng) for _ in range(most)],
-            "UM2": [FamilyDistribution.from_dict(values) for values in kept[::every][:most]],
+            "UM2": list(kept[::every][:most]),
         }
     )
 

@@ -260,7 +260,7 @@ def _sets(study: Study) -> Iterator[tuple[str, EpistemicSet, Any]]:
         yield team, EpistemicBox(low, high), entry.x_e_best
     um_1 = study.read("epistemic", "um_1")
     yield "UM1", EpistemicBox(um_1["low"], um_1["high"]), um_1["best_guess"]
-    for source, name in (("UM2, control points known to 0.001", "e_tolerant"), ("UM2", "e")):
+    for source, name in (("UM2, control points known to 0.001", "e_tolerant"), ("UM2", "um_2")):
         e = CredibleSet.from_weights(study.read("shared", name))
         yield source, e, e.posterior_sample(DRAWS, np.random.default_rng(1)).mean(axis=0)
     truth = true_uncertainty_model().e
