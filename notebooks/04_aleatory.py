@@ -25,13 +25,13 @@ allowed_share = 0.0
 from dataclasses import replace
 
 import numpy as np
-from flowcal.challenge import ALEATORY, TABLE_1
+from flowcal.challenge import ALEATORY, PROBLEM, TABLE_1
 from flowcal.infer.checks import calibrate, coverage
+from flowcal.infer.hour_posterior import HourPosterior, train_posterior
 from flowcal.infer.models import PooledDraws
-from flowcal.infer.posteriors import HourPosterior, train_posterior
 from flowcal.infer.um1 import (
-    ALEATORY_FLOW,
     TRAINING,
+    aleatory_flow,
     aleatory_runs,
     infer_aleatory,
 )
@@ -87,7 +87,8 @@ observed = study.read("observations", "observed")
 # The condition comes from a transformer {cite:p}`vaswani2017` of the paper's sizes. They are checked on the network itself:
 
 # %%
-network = HourPosterior(ALEATORY_FLOW, random_seed=1)
+architecture = aleatory_flow(PROBLEM)
+network = HourPosterior(architecture, random_seed=1)
 layers = list(network.summary.layers)
 print(f"embedding:     {network.summary.embedding}")
 print(f"encoder layer: {layers[0].heads} heads, {layers[0].feed_forward}")
@@ -131,7 +132,7 @@ study.claim(
 trials = {
     "as chosen": {},
     "other random numbers": {"random_seed": 2},
-    "control point not read": {"reads_control": False},
+    "control point not read": {"controls": ()},
     "outputs scaled linearly": {"scaling": "linear"},
     "outputs by their root": {"scaling": "root"},
     "dropout inside the layers too": {"inner_dropout": 0.1},
@@ -162,7 +163,7 @@ for name, change in trials.items():
         f"trial_{key}",
         train_posterior,
         runs=trial_runs,
-        architecture=changed(ALEATORY_FLOW, change),
+        architecture=changed(architecture, change),
         training=changed(chosen, change),
         trainer=study.trainer,
     )
@@ -229,7 +230,7 @@ for name, seeds in (("as published", "fixed"), ("fresh seeds", "fresh")):
         runs=aleatory_runs(
             size=budget.aleatory_runs, seeds=seeds, random_seed=1, **box
         ),
-        architecture=ALEATORY_FLOW,
+        architecture=architecture,
         training=training,
         trainer=study.trainer,
     )

@@ -22,13 +22,10 @@ scheduler = None
 allowed_share = 0.0
 
 # %% tags=["hide-input"]
-from dataclasses import replace
-
 import numpy as np
 import xarray as xr
 from flowcal.challenge import EPISTEMIC, PUBLISHED, TABLE_1
 from flowcal.infer.checks import (
-    calibrate,
     coverage,
     predict_hours,
     predictive_levels,
@@ -39,14 +36,13 @@ from flowcal.infer.models import (
     PooledDraws,
     UncertaintyModel,
 )
-from flowcal.infer.posteriors import HourPosterior, train_posterior
 from flowcal.infer.um1 import (
-    EPISTEMIC_FLOW,
-    TRAINING,
-    epistemic_runs,
+    UM1Settings,
     highest_density_box,
-    infer_epistemic,
-    infer_set,
+    infer_um1,
+    point_draws,
+    score_point,
+    update_points,
 )
 from flowcal.report import figures
 from flowcal.report.tables import (
@@ -80,86 +76,54 @@ f_a = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed"))
 
 # %%
 seen = list(dict.fromkeys(map(tuple, observed.x_c.values.tolist())))
-if set(seen) == set(TABLE_1):
-    points = {number: TABLE_1[number - 1] for number in budget.epistemic_points}
-else:  # control points of your own, all of them
-    points = dict(enumerate(seen, 1))
+points = dict(enumerate(seen, 1))
+if seen == list(TABLE_1):  # else control points of your own, all of them
+    points = {number: points[number] for number in budget.epistemic_points}
 
 
-def at(point):
-    """The observed hours of a control point."""
-    return observed.isel(sample=(observed.x_c == list(point)).all("control"))
-
-
-def runs_at(point, size, seeds, random_seed, f_a=f_a):
-    """Simulations of step 2 at a control point."""
-    return epistemic_runs(
-        x_a=f_a.density.draws,
-        x_c=point,
-        size=size,
-        seeds=seeds,
-        random_seed=random_seed,
+def update(name, numbers, runs, epochs, seeds="fixed", f_a=f_a):
+    """Step 2 at control points: draws for their hours, and trials of each flow with the fixed and with fresh seeds."""
+    return study.keep(
+        f"updates_{name}",
+        update_points,
+        observed=observed,
+        f_a=f_a,
+        settings=UM1Settings(
+            runs=runs,
+            epochs=epochs,
+            trial_hours=budget.validation_hours,
+            trial_draws=budget.validation_draws,
+            seeds=seeds,
+            draws=100,
+        ),
+        numbers=list(numbers),
+        trainer=study.trainer,
         **box,
     )
 
 
-def update(name, number, size, epochs, seeds="fixed", f_a=f_a):
-    """Train step 2 at a control point; draws for its hours, and trials with the fixed and with fresh seeds."""
-    weights = study.keep(
-        f"flow_{name}_{number}",
-        train_posterior,
-        runs=runs_at(points[number], size, seeds, number, f_a),
-        architecture=EPISTEMIC_FLOW,
-        training=replace(TRAINING, epochs=epochs, random_seed=number),
-        trainer=study.trainer,
-    )
-    posterior = HourPosterior.from_weights(weights)
-    drawn = study.keep(
-        f"draws_{name}_{number}",
-        infer_epistemic,
-        posterior=posterior,
-        hours=at(points[number]),
-        draws=100,
-        random_seed=number,
-    )
-    trials = {
-        kind: study.keep(
-            f"calibration_{name}_{number}_{kind}",
-            calibrate,
-            posterior=posterior,
-            runs=runs_at(
-                points[number],
-                budget.validation_hours,
-                kind,
-                100 + number,
-                f_a,
-            ),
-            draws=budget.validation_draws,
-            random_seed=number,
-        )
-        for kind in ("fixed", "fresh")
-    }
-    return {"posterior": posterior, "draws": drawn.x_e.values, **trials}
+def trials(updates, number, seeds):
+    """The trials of a control point's flow."""
+    return updates.sel(point=number, seeds=seeds).dropna("sample")
 
 
-published = {
-    number: update(
-        "published", number, budget.epistemic_runs, budget.epistemic_epochs
-    )
-    for number in points
-}
-print(f"{len(published)} control points")
+published = update(
+    "published", points, budget.epistemic_runs, budget.epistemic_epochs
+)
+print(f"{len(published.point)} control points")
 study.claim(
     "each control point's hours give 10,000 draws",
-    all(len(result["draws"]) == 10_000 for result in published.values()),
+    all(len(point_draws(published, [number])) == 10_000 for number in points),
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
     figures.learning_curves(
         {
-            f"control point {number}": vars(result["posterior"].history)
-            for number, result in published.items()
+            f"control point {number}": published.sel(point=number).dropna(
+                "epoch"
+            )
+            for number in points
         }
     ),
     caption="Learning curves of step 2. The uniform prior has a loss of 0.",
@@ -176,15 +140,12 @@ figures.present(
 # %% tags=["hide-input"]
 
 
-def score(result, seeds):
-    """Mean log density of the true X_e [nats], and its standard error."""
-    values = result[seeds].log_prob.values
-    return values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-
-
-def scores(results, seeds):
-    """The same for all control points: scores and errors."""
-    return np.array([score(result, seeds) for result in results.values()]).T
+def scores(updates, seeds):
+    """Mean log density of the true X_e [nats] at all control points, and its standard errors."""
+    numbers = updates.point.values
+    return np.array(
+        [score_point(updates, number, seeds) for number in numbers]
+    ).T
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -208,13 +169,15 @@ trial_hours = {
 }
 
 
-def calibration_of(results, kind):
+def calibration_of(updates, kind):
     """Calibration of several flows on one kind of hours, as a figure."""
     return figures.present(
         figures.calibration(
             {
-                f"control point {number}": result[trial_hours[kind]]
-                for number, result in results.items()
+                f"control point {number}": trials(
+                    updates, number, trial_hours[kind]
+                )
+                for number in updates.point.values
             },
             np.random.default_rng(1),
         ),
@@ -245,8 +208,8 @@ idle = [
     if value < 0.1
 ]
 outside = {
-    number: coverage(result["fresh"].credibility, 0.9) - 0.9
-    for number, result in published.items()
+    number: coverage(trials(published, number, "fresh").credibility, 0.9) - 0.9
+    for number in points
 }
 glue("idle", ", ".join(map(str, idle)) or "none", display=False)
 glue("largest_error", f"{max(map(abs, outside.values())):.2f}", display=False)
@@ -271,10 +234,9 @@ glue("largest_error", f"{max(map(abs, outside.values())):.2f}", display=False)
 # %%
 PUBLISHED_POINTS = {2, 7, 9}
 SHARE = 0.9
-ranked = [list(points)[place] for place in np.argsort(-fixed_score[0])]
-best = set(ranked[:3])
-pooled = np.concatenate([published[number]["draws"] for number in sorted(best)])
-um_1 = study.keep("um_1", infer_set, draws=pooled, level=SHARE)
+um_1 = study.keep("um_1", infer_um1, updates=published, share=SHARE)
+best = set(um_1["points"])
+pooled = point_draws(published, sorted(best))
 e = EpistemicBox(um_1["low"], um_1["high"])
 verdict = score_set(e)
 low, high = e.bounding_box
@@ -304,7 +266,9 @@ team = PUBLISHED["Wang et al."]
 figures.present(
     figures.marginal_densities(
         {
-            f"control point {number}": marginals(published[number]["draws"])
+            f"control point {number}": marginals(
+                point_draws(published, [number])
+            )
             for number in sorted((PUBLISHED_POINTS & set(points)) | best)
         },
         grid,
@@ -389,22 +353,23 @@ figures.present(
 # errors.
 
 # %% tags=["hide-input"]
-more = {
-    number: update(
+published_points = sorted(PUBLISHED_POINTS & set(points))
+if budget.more_epistemic_runs and published_points:
+    more = update(
         "more",
-        number,
+        published_points,
         budget.more_epistemic_runs,
         budget.more_epistemic_epochs,
     )
-    for number in points
-    if budget.more_epistemic_runs and number in PUBLISHED_POINTS
-}
+else:
+    more = None
 study.claim(
     "with 10,000 simulations a point the flows know more of hours with the fixed seed",
-    bool(more)
+    more is not None
     and all(
-        score(more[number], "fixed")[0] > score(published[number], "fixed")[0]
-        for number in more
+        score_point(more, number, "fixed")[0]
+        > score_point(published, number, "fixed")[0]
+        for number in published_points
     ),
     at="full",
 )
@@ -428,19 +393,25 @@ Markdown(
                 reading,
                 number,
                 *(
-                    with_error(*score(results[number], kind), "+.2f", ".2f")
-                    for kind in ("fixed", "fresh")
+                    with_error(
+                        *score_point(updates, number, seeds), "+.2f", ".2f"
+                    )
+                    for seeds in ("fixed", "fresh")
                 ),
-                listed(coverage(results[number]["fresh"]["rank"], 0.9), ".2f"),
+                listed(
+                    coverage(trials(updates, number, "fresh")["rank"], 0.9),
+                    ".2f",
+                ),
             )
-            for reading, results in readings.items()
-            for number in sorted(PUBLISHED_POINTS & set(results))
+            for reading, updates in readings.items()
+            if updates is not None
+            for number in published_points
         ],
     )
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-if more:
+if more is not None:
     display(calibration_of(more, "hours with seeds of their own"))
 else:
     print("The other reading is left to the full profile.")
@@ -454,40 +425,33 @@ else:
 # published. The table shows how much of the spread that explains.
 
 # %% tags=["hide-input"]
-mended = {
-    number: update(
+if budget.more_epistemic_runs and published_points:
+    mended = update(
         "mended",
-        number,
+        published_points,
         budget.epistemic_runs,
         budget.epistemic_epochs,
         seeds="fresh",
         f_a=PooledDraws.from_dataset(study.read("aleatory", "f_a_fresh")),
     )
-    for number in points
-    if budget.more_epistemic_runs and number in PUBLISHED_POINTS
-}
+else:
+    mended = None
 boxes = {
     "as published, points of the rule": e,
     "as published, points 2, 7 and 9": highest_density_box(
-        np.concatenate(
-            [
-                published[number]["draws"]
-                for number in sorted(PUBLISHED_POINTS & set(points)) or best
-            ]
-        ),
-        SHARE,
+        point_draws(published, published_points or sorted(best)), SHARE
     ),
 }
-for label, results in (
+for label, updates in (
     ("10,000 simulations a point", more),
     ("fresh seeds in both steps", mended),
 ):
-    if results:
-        heap = np.concatenate([result["draws"] for result in results.values()])
-        boxes[f"{label}, points 2, 7 and 9"] = highest_density_box(heap, SHARE)
+    if updates is not None:
+        draws = point_draws(updates, published_points)
+        boxes[f"{label}, points 2, 7 and 9"] = highest_density_box(draws, SHARE)
 study.claim(
     "fresh seeds in both steps leave more than half of the volume of E",
-    bool(mended)
+    mended is not None
     and boxes["fresh seeds in both steps, points 2, 7 and 9"].volume
     > 0.5 * boxes["as published, points 2, 7 and 9"].volume,
     at="full",
@@ -527,7 +491,9 @@ rng = np.random.default_rng(2)
 compared = xr.concat(
     [
         predictive_levels(
-            at(point),
+            observed.isel(
+                sample=(observed.x_c == list(point)).all("control").values
+            ),
             predict_hours(model, x_c=point, hours=2000, random_seed=3, **box),
             rng,
         )
@@ -559,9 +525,9 @@ glue("beyond", f"{beyond:.0%}", display=False)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 minutes = sum(
-    sum(result["posterior"].history.seconds)
-    for results in (published, more, mended)
-    for result in results.values()
+    updates.seconds.sum().item()
+    for updates in (published, more, mended)
+    if updates is not None
 )
 glue("points", len(points), display=False)
 glue("best_points", ", ".join(map(str, sorted(best))), display=False)
@@ -584,7 +550,9 @@ three_volume = boxes["as published, points 2, 7 and 9"].volume
 glue("three_volume", f"{three_volume:.4f}", display=False)
 glue(
     "mended_volume",
-    f"{last_volume:.4f}" if mended else "(not computed at this profile)",
+    f"{last_volume:.4f}"
+    if mended is not None
+    else "(not computed at this profile)",
     display=False,
 )
 glue(

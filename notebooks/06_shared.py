@@ -30,27 +30,26 @@ from flowcal.challenge import (
     EPISTEMIC,
     LOADS,
     POWERS,
+    PROBLEM,
     PUBLISHED,
 )
-from flowcal.infer.checks import coverage
+from flowcal.infer.checks import calibrate_estimator, coverage
+from flowcal.infer.contrasts import (
+    hours_by_point,
+    output_contrasts,
+    response_lags,
+    responses,
+)
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.models import EpistemicBox, PooledDraws
 from flowcal.infer.um1 import aleatory_runs
-from flowcal.infer.um2_aleatory import (
-    AleatoryEstimator,
-    calibrate_estimator,
-    infer_population,
-    train_estimator,
-)
+from flowcal.infer.um2 import UM2, UM2Settings, infer_um2, infer_um2_f_a
+from flowcal.infer.um2_aleatory import AleatoryEstimator, train_estimator
 from flowcal.infer.um2_epistemic import (
     SURPRISE,
-    EpistemicLevelSet,
+    CredibleSet,
     MisspecifiedWarning,
-    hours_by_point,
-    infer_shared,
-    load_contrasts,
-    response_lags,
-    responses,
+    infer_epistemic_set,
 )
 from flowcal.report import figures
 from flowcal.report.inferred import moments, tail_of
@@ -83,7 +82,8 @@ points = hours_by_point(observed)
 
 # %%
 contrasts = {
-    point: load_contrasts(hours[:, None]) for point, hours in points.items()
+    point: output_contrasts(hours[:, None], PROBLEM)
+    for point, hours in points.items()
 }
 windy = {
     point: values[np.isfinite(values).all(axis=1)]
@@ -102,7 +102,7 @@ for point in points:
     x = elsewhere.x.values.copy()
     x[:, 5:] = point
     y = study.simulator.simulate(x, elsewhere.seed.values)
-    values = load_contrasts(y[:, None])
+    values = output_contrasts(y[:, None], PROBLEM)
     possible.append(values[np.isfinite(values).all(axis=1)])
 figures.present(
     figures.contrasts_by_point(
@@ -126,7 +126,7 @@ figures.present(
 
 # %%
 most_responsive = max(points, key=lambda point: np.std(points[point][..., 0]))
-lags = response_lags(points[most_responsive])
+lags = response_lags(points[most_responsive], PROBLEM)
 print("shares kept from minute to minute:", np.round(lags, 4))
 study.claim(
     "each power keeps 0.90 of its last value",
@@ -139,7 +139,7 @@ some = points[most_responsive][
 ]
 tried = {}
 for lag in (0.0, 0.8, float(np.round(lags[0], 4))):
-    load, strives = responses(some, np.full(len(POWERS), lag))
+    load, strives = responses(some, np.full(len(POWERS), lag), PROBLEM)
     tried[f"lag {lag:.2f}"] = (load.ravel(), strives[..., 0].ravel())
 figures.present(
     figures.responses_by_lag(tried),
@@ -227,21 +227,25 @@ glue("estimator_coverage", listed(covered), display=False)
 
 # %%
 rounds = budget.rounds
-shared = study.keep(
-    "e",
-    infer_shared,
-    observed=observed,
-    estimator=estimator,
-    rounds=rounds,
-    random_seed=1,
-    trainer=study.trainer,
-    **box,
+settings = UM2Settings(
+    rounds, budget.population_draws, budget.population_replicates
 )
-e = EpistemicLevelSet.from_weights(shared)
+um_2 = UM2.from_weights(
+    study.keep(
+        "um_2",
+        infer_um2,
+        observed=observed,
+        estimator=estimator,
+        settings=settings,
+        random_seed=[1, 76, 4],  # for E, for values of X_e, for f_a
+        trainer=study.trainer,
+        **box,
+    )
+)
+e = um_2.e
 verdict = score_set(e)
-made = shared.header["found"]["rounds"]
-found = [row for row in made if row["kept"]]
-simulations = sum(row["simulations"] for row in made)
+found = [row for row in um_2.rounds if row["kept"]]
+simulations = sum(row["simulations"] for row in um_2.rounds)
 study.claim("E holds the true X_e", verdict["contains"])
 study.claim("its volume is below one in ten million", e.volume < 1e-7)
 study.claim(
@@ -309,10 +313,10 @@ Markdown(
 
 # %%
 loose = replace(rounds, control_tolerance=1e-3)
-tolerant = EpistemicLevelSet.from_weights(
+tolerant = CredibleSet.from_weights(
     study.keep(
         "e_tolerant",
-        infer_shared,
+        infer_epistemic_set,
         observed=observed,
         estimator=estimator,
         rounds=loose,
@@ -327,7 +331,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", MisspecifiedWarning)  # it is asked for
     misled = study.keep(
         "e_misled",
-        infer_shared,
+        infer_epistemic_set,
         observed=wrong,
         estimator=estimator,
         rounds=rounds,
@@ -358,21 +362,7 @@ study.claim(
 # $e^{-\mathrm{AIC}/2}$ for hours so weighted.
 
 # %%
-x_e = e.posterior_sample(4, np.random.default_rng(76))
-inferred = study.keep(
-    "f_a",
-    infer_population,
-    estimator=estimator,
-    observed=observed,
-    x_e=x_e,
-    draws=budget.population_draws,
-    replicates=budget.population_replicates,
-    random_seed=4,
-)
-f_a = FamilyDistribution.from_dict(inferred["distribution"])
-replicates = [
-    FamilyDistribution.from_dict(kept) for kept in inferred["replicates"]
-]
+f_a, replicates, inferred = um_2.f_a, um_2.replicates, um_2.inferred
 true_f_a = true_uncertainty_model().f_a
 score = study.keep("score", score_aleatory, f_a=f_a, random_seed=77)
 estimate = np.array(
@@ -404,7 +394,8 @@ Markdown(
 # %% tags=["hide-input", "nbval-ignore-output"]
 grid = np.linspace(0, 0.95, 191)
 um_1_f_a = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed"))
-heap = estimator.sample(
+x_e = e.posterior_sample(4, np.random.default_rng(76))
+pooled = estimator.sample(
     10, observed, x_e[0], np.random.default_rng(79)
 ).reshape(-1, 2)
 tail = tail_of(inferred, 0, grid)
@@ -436,7 +427,7 @@ def marginals(f_a):
     return np.array([density.mean(axis=1), density.mean(axis=0)])
 
 
-kernels = PooledDraws(heap, len(heap) // 10).density
+kernels = PooledDraws(pooled, len(pooled) // 10).density
 figures.present(
     figures.marginal_densities(
         {
@@ -467,13 +458,12 @@ order = np.random.default_rng(80).permutation(observed.sizes["sample"])
 by_hours = {
     count: study.keep(
         f"f_a_{count}",
-        infer_population,
+        infer_um2_f_a,
         estimator=estimator,
         observed=observed.isel(sample=order[:count]),
-        x_e=x_e,
-        draws=budget.population_draws,
-        replicates=budget.population_replicates,
-        random_seed=4,
+        e=e,
+        settings=settings,
+        random_seeds=[76, 4],
     )
     for count in counts[:-1]
 }

@@ -27,14 +27,13 @@ from dataclasses import replace
 import numpy as np
 from flowcal.challenge import ALEATORY, BASELINE, EPISTEMIC, PUBLISHED
 from flowcal.infer.checks import predict_hours, predictive_levels
-from flowcal.infer.families import FamilyDistribution
-from flowcal.infer.models import EpistemicBox, UncertaintyModel
-from flowcal.infer.um2_aleatory import AleatoryEstimator, infer_population
+from flowcal.infer.models import EpistemicBox
+from flowcal.infer.um2 import UM2, UM2Settings, infer_um2
+from flowcal.infer.um2_aleatory import AleatoryEstimator
 from flowcal.infer.um2_epistemic import (
     SURPRISE,
-    EpistemicLevelSet,
     MisspecifiedWarning,
-    infer_shared,
+    infer_epistemic_set,
 )
 from flowcal.report import figures
 from flowcal.report.inferred import moments, tail_of
@@ -92,21 +91,24 @@ rounds = replace(
         batch_size=64,
     ),
 )
-shared = study.keep(
-    "e",
-    infer_shared,
-    observed=observed,
-    estimator=estimator,
-    rounds=rounds,
-    random_seed=1,
-    trainer=study.trainer,
-    **box,
+um_2 = UM2.from_weights(
+    study.keep(
+        "um_2",
+        infer_um2,
+        observed=observed,
+        estimator=estimator,
+        settings=UM2Settings(
+            rounds, budget.population_draws, budget.population_replicates
+        ),
+        random_seed=[1, 4, 1],  # for E, for values of X_e, for f_a
+        trainer=study.trainer,
+        **box,
+    )
 )
-e = EpistemicLevelSet.from_weights(shared)
+e = um_2.e
 low, high = e.bounding_box
 box_volume = np.prod(high - low)
-made = shared.header["found"]["rounds"]
-found = [row for row in made if row["kept"]]
+found = [row for row in um_2.rounds if row["kept"]]
 verdict = score_set(e)
 study.claim("E holds the X_e* of the specification", verdict["contains"])
 study.claim("the volume of E is below one in a thousand", e.volume < 1e-3)
@@ -116,7 +118,7 @@ study.claim(
 )
 study.claim(
     "what ends E, from the organisers' hours, is the observations, not where the last round looked",
-    not (at_hand and found[-1]["framed"]),
+    not (at_hand and found[-1]["cut_off"]),
     at="full",
 )
 
@@ -131,7 +133,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", MisspecifiedWarning)  # it is asked for
     at_its_word = study.keep(
         "e_exact",
-        infer_shared,
+        infer_epistemic_set,
         observed=observed,
         estimator=estimator,
         rounds=exact,
@@ -236,21 +238,7 @@ Markdown(
 # was lost on the way, not that either is true.
 
 # %%
-x_e = e.posterior_sample(4, np.random.default_rng(4))
-inferred = study.keep(
-    "f_a",
-    infer_population,
-    estimator=estimator,
-    observed=observed,
-    x_e=x_e,
-    draws=budget.population_draws,
-    replicates=budget.population_replicates,
-    random_seed=1,
-)
-f_a = FamilyDistribution.from_dict(inferred["distribution"])
-replicates = [
-    FamilyDistribution.from_dict(kept) for kept in inferred["replicates"]
-]
+f_a, replicates, inferred = um_2.f_a, um_2.replicates, um_2.inferred
 estimate, target = (
     moments(one, 5) for one in (f_a, true_uncertainty_model().f_a)
 )
@@ -298,9 +286,8 @@ figures.present(
 # ## Hours predicted, hours observed
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-model = UncertaintyModel(f_a, e)
 predicted = predict_hours(
-    model, x_c=observed.x_c.values[0], hours=4000, random_seed=6, **box
+    um_2.model, x_c=observed.x_c.values[0], hours=4000, random_seed=6, **box
 )
 levels = predictive_levels(observed, predicted, np.random.default_rng(7))
 figures.present(
@@ -316,7 +303,7 @@ glue("box_volume", f"{box_volume:.0e}", display=False)
 glue("volume", f"{e.volume:.0e}", display=False)
 glue(
     "simulations",
-    f"{sum(row['simulations'] for row in made):,}",
+    f"{sum(row['simulations'] for row in um_2.rounds):,}",
     display=False,
 )
 glue("holds", "holds" if verdict["contains"] else "misses", display=False)

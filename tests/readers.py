@@ -30,16 +30,17 @@ from test_scorecard import CARD, TABLES
 
 from flowcal import chapters
 from flowcal.artifacts import Shelf, digest
-from flowcal.challenge import OUTPUTS
+from flowcal.challenge import ALEATORY, CONTROL, OUTPUTS
 from flowcal.chapters import KEY, Made, Provenance, keep_provenance, read_provenance
 from flowcal.decide.paper import TimeStepSurrogate
 from flowcal.decide.power import PowerEmulator
 from flowcal.errors import FlowcalError
 from flowcal.files import Weights, parse_json, read_json, read_record, read_weights
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
-from flowcal.infer.models import Frame
-from flowcal.infer.posteriors import Architecture, FeaturePosterior, HourPosterior, Layout
-from flowcal.infer.um2_epistemic import EpistemicLevelSet
+from flowcal.infer.hour_posterior import Architecture, HourPosterior
+from flowcal.infer.models import TurnedBox
+from flowcal.infer.networks import FeaturePosterior, Layout
+from flowcal.infer.um2_epistemic import CredibleSet
 from flowcal.report import benchmarks, replication
 from flowcal.report import export as submission
 from flowcal.report.book import closing_block
@@ -54,7 +55,7 @@ except ImportError:  # not on Windows
 
 SECONDS, MEGABYTES = 10, 1000  # that one input may take
 NETWORKS = {kind.__name__: kind for kind in (FeaturePosterior, HourPosterior, PowerEmulator, TimeStepSurrogate)}
-KINDS = NETWORKS | {"EpistemicLevelSet": EpistemicLevelSet}
+KINDS = NETWORKS | {"CredibleSet": CredibleSet}
 
 
 @dataclass(frozen=True)
@@ -409,8 +410,8 @@ def networks() -> dict[str, Weights]:
     """Small networks of every kind, as weights."""
     posterior = FeaturePosterior(Layout(3, 2, width=4, coupling_layers=1), 1)
     small = {"coupling_layers": 1, "hidden": (4,), "width": 4, "encoder_layers": 1, "heads": 2, "feed_forward": 4}
-    hours = HourPosterior(Architecture(("X_a1", "X_a2"), True, "root", **small), 1)
-    level_set = EpistemicLevelSet(posterior, Frame.whole(), [0.5, 0.5], -1.0)
+    hours = HourPosterior(Architecture(ALEATORY, OUTPUTS, 60, CONTROL, "root", **small), 1)
+    credible = CredibleSet(posterior, TurnedBox.whole(3), [0.5, 0.5], -1.0)
     parts = (
         posterior,
         hours,
@@ -418,7 +419,7 @@ def networks() -> dict[str, Weights]:
         TimeStepSurrogate(8, 60, 6, width=2, random_seed=1),
     )
     return {type(part).__name__: part.to_weights() for part in parts} | {
-        "EpistemicLevelSet": level_set.to_weights({"rounds": [1]})
+        "CredibleSet": credible.to_weights({"rounds": [1]})
     }
 
 
@@ -461,10 +462,10 @@ def _rebuilt(weights: Weights) -> Any:
 
 def _check_network(read: tuple[Weights, Any]) -> None:
     weights, network = read
-    again = network.to_weights(*[{}] if isinstance(network, EpistemicLevelSet) else [])
+    again = network.to_weights(*[{}] if isinstance(network, CredibleSet) else [])
     assert digest(again.tensors) == digest(weights.tensors)
     assert all(np.isfinite(value).all() for value in again.tensors.values())
-    if isinstance(network, EpistemicLevelSet):
+    if isinstance(network, CredibleSet):
         assert np.isfinite(network.threshold)
         assert network.contains(np.full((2, 3), 0.5)).shape == (2,)
         return

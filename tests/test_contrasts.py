@@ -1,11 +1,23 @@
 """Contrasts between channels: exact where they should be, silent where nothing can be said."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
+import xarray as xr
 
+from flowcal.challenge import PROBLEM, TABLE_1
 from flowcal.errors import InputError
-from flowcal.infer.um2_epistemic import LEVELS, load_contrasts, response_lags, response_levels
+from flowcal.infer import contrasts
+from flowcal.infer.contrasts import RESPONSE_SHARES, hours_by_point
+from flowcal.problem import Problem
+from flowcal.simulate.observed import RealSystem
 from flowcal.simulate.windfarm import WindFarm
+
+output_contrasts = partial(contrasts.output_contrasts, problem=PROBLEM)
+response_lags = partial(contrasts.response_lags, problem=PROBLEM)
+response_loads = partial(contrasts.response_loads, problem=PROBLEM)
 
 
 def hours(x_a, seed=1, x_e=(0.3, 0.6, 0.4), x_c=(0.5, 0.6, 0.5)):
@@ -22,18 +34,18 @@ def many():
 
 
 def test_contrasts_depend_on_neither_hour_nor_wind(many):
-    assert np.ptp(load_contrasts(many[:, None]), axis=0) == pytest.approx([0, 0], abs=1e-12)
+    assert np.ptp(output_contrasts(many[:, None]), axis=0) == pytest.approx([0, 0], abs=1e-12)
 
 
 def test_contrasts_see_epistemic_inputs(many):
     other = hours([[0.3, 0.1]], x_e=(0.4, 0.6, 0.4))
-    assert np.abs(load_contrasts(other) - load_contrasts(many)).max() > 1e-3
+    assert np.abs(output_contrasts(other) - output_contrasts(many)).max() > 1e-3
 
 
 def test_calm_minutes_do_not_count_and_calm_hours_say_nothing():
     windy, calm = hours([[0.3, 0.1]]), np.zeros((1, 60, 6))
-    assert load_contrasts(np.concatenate([windy, calm])) == pytest.approx(load_contrasts(windy))
-    assert np.isnan(load_contrasts(calm)).all()
+    assert output_contrasts(np.concatenate([windy, calm])) == pytest.approx(output_contrasts(windy))
+    assert np.isnan(output_contrasts(calm)).all()
 
 
 def test_lags_are_those_that_the_powers_have(many):
@@ -49,22 +61,44 @@ def test_lag_of_another_system_is_found():
     for minute in range(1, 60):
         y[:, minute, :3] = 0.3 * y[:, minute - 1, :3] + 0.7 * strives[:, minute, None]
     assert response_lags(y) == pytest.approx([0.3] * 3, abs=1e-6)
-    assert response_levels(y[None], np.full(3, 0.3))[0, :3] == pytest.approx(
-        5.5 + np.log(np.array(LEVELS) / (1 - np.array(LEVELS))) / 3, abs=0.02
+    assert response_loads(y[None], np.full(3, 0.3))[0, :3] == pytest.approx(
+        5.5 + np.log(np.array(RESPONSE_SHARES) / (1 - np.array(RESPONSE_SHARES))) / 3, abs=0.02
     )
 
 
-def test_levels_do_not_depend_on_the_hours(many):
-    halves = response_levels(many.reshape(2, 100, 60, 6), np.full(3, 0.9))
+def test_loads_of_responses_do_not_depend_on_the_hours(many):
+    halves = response_loads(many.reshape(2, 100, 60, 6), np.full(3, 0.9))
     assert halves.shape == (2, 9)
     assert np.abs(halves[0] - halves[1]).max() < 0.01
 
 
-def test_levels_that_were_not_crossed_are_missing():
+def test_responses_that_were_not_crossed_are_missing():
     strong = hours(np.tile([0.9, 0.01], (5, 1)))
-    assert np.isnan(response_levels(strong[None], np.full(3, 0.9))[0, :3]).all()
+    assert np.isnan(response_loads(strong[None], np.full(3, 0.9))[0, :3]).all()
 
 
 def test_lags_need_responsive_minutes():
     with pytest.raises(InputError, match="expected at least 10"):
         response_lags(np.zeros((3, 60, 6)))
+
+
+def test_responses_need_what_responds():
+    for change in ({"maximised": ()}, {"limited": (), "thresholds": ()}, {"ceiling": None}):
+        with pytest.raises(InputError, match="responses need"):
+            contrasts.response_lags(np.ones((3, 60, 6)), replace(PROBLEM, **change))
+
+
+def test_outputs_are_those_of_the_problem():
+    """Three outputs, of which the last two are limited."""
+    outputs = ("power", "first", "second")
+    problem = Problem(("a",), ("e",), (), outputs, ("1",) * 3, 4, outputs[:1], limited=outputs[1:], thresholds=(1, 1))
+    y = np.ones((5, 4, 3)) * [7, 2, 6]
+    assert contrasts.output_contrasts(y, problem) == pytest.approx([np.log(3)])
+
+
+def test_hours_are_told_apart_by_their_control_point():
+    system = RealSystem()
+    observed = xr.concat([system.observe(point).isel(sample=slice(3)) for point in TABLE_1[:2]], "sample")
+    mixed = hours_by_point(observed.isel(sample=[0, 3, 1, 4, 2, 5]))
+    assert list(mixed) == list(TABLE_1[:2])
+    assert (mixed[TABLE_1[1]] == observed.y.values[3:]).all()

@@ -9,7 +9,7 @@ from flowcal.challenge import BASELINE
 from flowcal.decide.intervals import flattened_intervals, resampled_intervals, trajectory_intervals
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import FlowcalError, InputError
-from flowcal.infer.models import EpistemicBox, Frame, PooledDraws, UncertaintyModel
+from flowcal.infer.models import EpistemicBox, PooledDraws, TurnedBox, UncertaintyModel
 
 
 class Uniform:
@@ -65,7 +65,7 @@ class Ball:
 
     def __init__(self):
         self.axes = np.linalg.qr(np.random.default_rng(5).standard_normal((3, 3)))[0]
-        self.turned_box = Frame(0.5 - self.radii @ self.axes, 2 * self.radii[:, None] * self.axes)
+        self.turned_box = TurnedBox(0.5 - self.radii @ self.axes, 2 * self.radii[:, None] * self.axes)
 
     def contains(self, x_e):
         return (((np.asarray(x_e) - 0.5) @ self.axes.T / self.radii) ** 2).sum(axis=1) <= 1

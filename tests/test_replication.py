@@ -10,12 +10,14 @@ from conftest import ROOT
 from distributed import LocalCluster
 
 from flowcal.artifacts import ArtifactError
+from flowcal.challenge import PROBLEM
 from flowcal.decide.design import Effort
 from flowcal.decide.worst_case import Search
-from flowcal.infer.posteriors import train_posterior
+from flowcal.infer.contrasts import output_contrasts
+from flowcal.infer.hour_posterior import train_posterior
 from flowcal.infer.train import Training
-from flowcal.infer.um1 import ALEATORY_FLOW, TRAINING, aleatory_runs
-from flowcal.infer.um2_epistemic import Rounds, load_contrasts
+from flowcal.infer.um1 import TRAINING, aleatory_flow, aleatory_runs
+from flowcal.infer.um2_epistemic import Rounds
 from flowcal.report.replication import ReplicationError, read_replication, replicate, summarise, take_up
 from flowcal.report.synthetic import SHAPES, judge, judge_designs, judge_paper, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
@@ -24,13 +26,13 @@ from flowcal.simulate.windfarm import WindFarm
 @pytest.fixture(scope="module")
 def judged(estimator):
     rounds = Rounds(1, 500, Training(epochs=3))
-    return judge(3, WindFarm(), estimator.posterior.to_weights(), rounds, draws=16, replicates=2)
+    return judge(3, WindFarm(), estimator.to_weights(), rounds, draws=16, replicates=2)
 
 
 def test_a_system_judged_on_a_cluster_is_judged_alike(tmp_path, estimator, judged):
     settings = {"rounds": Rounds(1, 500, Training(epochs=3)), "draws": 16, "replicates": 2}
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
-        weights = estimator.posterior.to_weights()
+        weights = estimator.to_weights()
         address = cluster.scheduler_address
         (row,) = replicate(tmp_path, [3], judge, address, simulator=WindFarm(), weights=weights, **settings)
     timed = {"seconds_e", "seconds_f_a"}
@@ -55,9 +57,9 @@ def test_narrow_systems_are_narrow():
 def test_observed_hours_come_from_the_system():
     system = synthetic_system(WindFarm(), 0)
     x = np.column_stack([system.x_a, np.tile(system.x_e, (1000, 1)), system.observed.x_c.values])
-    contrasts = load_contrasts(system.observed.y.values[:, None])
+    contrasts = output_contrasts(system.observed.y.values[:, None], PROBLEM)
     other_wind = WindFarm().simulate(x, np.arange(1, 1001))
-    assert contrasts == pytest.approx(load_contrasts(other_wind[:, None]), abs=1e-9)
+    assert contrasts == pytest.approx(output_contrasts(other_wind[:, None], PROBLEM), abs=1e-9)
 
 
 def test_a_verdict_has_what_the_summary_needs(judged):
@@ -124,7 +126,7 @@ def test_published_verdicts_are_taken_up(tmp_path):
 
 def test_the_papers_two_steps_are_judged_alike(judged):
     runs = aleatory_runs(WindFarm(), 500, "fixed", 1)
-    weights = train_posterior(runs, ALEATORY_FLOW, replace(TRAINING, epochs=1))
+    weights = train_posterior(runs, aleatory_flow(PROBLEM), replace(TRAINING, epochs=1))
     verdict = judge_paper(3, WindFarm(), weights, runs=100, epochs=1, held_out=50)
     assert set(verdict) - {"seconds"} <= set(judged)
     assert 0 < verdict["volume"] <= 1
@@ -135,7 +137,7 @@ def test_the_papers_two_steps_are_judged_alike(judged):
 def test_designs_are_judged_under_the_truth(estimator):
     rounds, modest = Rounds(1, 500, Training(epochs=3)), Training(epochs=4, batch_size=256, learning_rate=5e-3)
     effort = Effort(starts=2, search=Search(screened=4, starts=1, tolerance=0.1))
-    weights = estimator.posterior.to_weights()
+    weights = estimator.to_weights()
     row = judge_designs(
         0, WindFarm(), weights, rounds, draws=16, replicates=3, size=6000, training=modest, effort=effort
     )

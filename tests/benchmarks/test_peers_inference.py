@@ -21,11 +21,13 @@ from test_training import training_data
 from torch import nn
 from torch.distributions import Normal
 
-from flowcal.infer.flow import EDGE
-from flowcal.infer.posteriors import HourPosterior
+from flowcal.challenge import PROBLEM
+from flowcal.infer.hour_posterior import HourPosterior
+from flowcal.infer.networks import EDGE
 from flowcal.infer.train import WARM_UP, seeded, train
-from flowcal.infer.um1 import ALEATORY_FLOW, TRAINING
+from flowcal.infer.um1 import TRAINING, aleatory_flow
 
+ALEATORY_FLOW = aleatory_flow(PROBLEM)
 ROWS, EPOCHS, SEEDS, JUDGED = 3000, 6, (1, 2, 3), 4000
 MORE_ROWS, MORE_EPOCHS = 12_000, 8
 SBI_RATE = 2e-3  # its default of 5e-4 is for far more epochs

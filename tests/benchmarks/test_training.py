@@ -9,12 +9,14 @@ from test_simulator import quartiles
 from torch import nn
 from torch.distributions import Normal
 
-from flowcal.infer.flow import EDGE
-from flowcal.infer.networks import SeriesScaling, _positions
-from flowcal.infer.posteriors import HourPosterior
+from flowcal.challenge import PROBLEM
+from flowcal.infer.hour_posterior import HourPosterior, SeriesScaling, _positions
+from flowcal.infer.networks import EDGE
 from flowcal.infer.train import Training, seeded, train
-from flowcal.infer.um1 import ALEATORY_FLOW, aleatory_runs
+from flowcal.infer.um1 import aleatory_flow, aleatory_runs
 from flowcal.simulate.windfarm import WindFarm
+
+ALEATORY_FLOW = aleatory_flow(PROBLEM)
 
 
 class Plain(nn.Module):
@@ -24,10 +26,10 @@ class Plain(nn.Module):
         super().__init__()
         with seeded(1):
             layer = nn.TransformerEncoderLayer(64, 4, 256, dropout=0.1, batch_first=True)
-            self.scaling, self.embedding = SeriesScaling(ALEATORY_FLOW.scaling), nn.Linear(6, 64)
+            self.scaling, self.embedding = SeriesScaling(ALEATORY_FLOW.scaling, 6), nn.Linear(6, 64)
             self.encoder = nn.TransformerEncoder(layer, 2)
             self.flow = zuko.flows.NICE(2, 64 + 3, transforms=12, hidden_features=(64, 64))
-        self.register_buffer("positions", _positions(64))
+        self.register_buffer("positions", _positions(60, 64))
 
     def loss(self, theta, y, x_c):
         summary = self.encoder(self.embedding(self.scaling(y)) + self.positions).mean(dim=1)

@@ -38,7 +38,7 @@ from flowcal.decide.design import DesignProblem
 from flowcal.errors import InputError
 from flowcal.files import Weights
 from flowcal.infer.models import EpistemicSet
-from flowcal.infer.networks import KeptNetwork
+from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
 from flowcal.problem import BOUNDS, Problem
 
@@ -60,7 +60,7 @@ COEFFICIENTS = {"c1": 1.49445, "c2": 1.49445, "w": 0.729}
 LOG_SETTINGS = "LOG_CFG"  # where pyswarms looks for a file with settings of its log
 
 
-class TimeStepSurrogate(KeptNetwork):
+class TimeStepSurrogate(SavedNetwork):
     """Networks, one for each time step, from the inputs to the outputs of that step [1]_.
 
     Parameters

@@ -29,7 +29,7 @@ from flowcal.decide.plane import AleatoryPlane
 from flowcal.errors import InputError
 from flowcal.files import Weights
 from flowcal.infer.models import AleatoryDistribution, EpistemicSet, UncertaintyModel
-from flowcal.infer.networks import KeptNetwork
+from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
 from flowcal.problem import Problem
 from flowcal.simulate.campaign import Runner, run_campaign
@@ -59,7 +59,7 @@ NODES = 48  # leave an error of 5e-7 MW, as float32 does
 MARGIN = 0.1  # by which the table goes beyond the levels that were seen, as a share of their range
 
 
-class PowerEmulator(KeptNetwork):
+class PowerEmulator(SavedNetwork):
     """The distribution over the seed of each power's mean over the hour, given all inputs.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Is a posterior what it says it is? Calibration ranks and expected coverage, with their noise.
+"""Is an inference right? Calibration of posteriors, distances between samples, predicted hours against observed ones.
 
 References
 ----------
@@ -9,21 +9,9 @@ References
    doi:10.1007/s11222-022-10090-6.
 .. [3] J. Hermans et al., "A Trust Crisis In Simulation-Based Inference? Your Posterior Approximations Can Be
    Unfaithful", TMLR 2022, arXiv:2110.06581.
-
-
-How far one sample's distribution is from another's.
-
-References
-----------
-.. [1] G. J. Székely and M. L. Rizzo, "Energy statistics: A class of statistics based on distances", Journal of
+.. [4] G. J. Székely and M. L. Rizzo, "Energy statistics: A class of statistics based on distances", Journal of
    Statistical Planning and Inference 143, 2013, doi:10.1016/j.jspi.2013.03.018.
-
-
-What an uncertainty model says hours will look like, and whether observed hours do.
-
-References
-----------
-.. [1] A. Gelman, X.-L. Meng and H. Stern, "Posterior predictive assessment of model fitness via realized
+.. [5] A. Gelman, X.-L. Meng and H. Stern, "Posterior predictive assessment of model fitness via realized
    discrepancies", Statistica Sinica 6, 1996.
 """
 
@@ -38,74 +26,58 @@ from scipy.stats import binom
 
 from flowcal.errors import InputError
 from flowcal.infer.models import UncertaintyModel
-from flowcal.problem import SEED_MAX
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.simulator import Simulator, peaks
+from flowcal.simulate.simulator import Simulator, fresh_seeds, peaks
 
 if TYPE_CHECKING:
-    from flowcal.infer.posteriors import HourPosterior
-
+    from flowcal.infer.hour_posterior import HourPosterior
+    from flowcal.infer.um2_aleatory import AleatoryEstimator
 
 __all__ = [
     "calibrate",
+    "calibrate_estimator",
     "coverage",
     "energy_distance",
     "predict_hours",
     "predictive_levels",
-    "rank_truth",
     "uniform_band",
 ]
 
+DIGITS = 6  # decimals that are compared, since files round what they print
+
 
 def calibrate(posterior: "HourPosterior", runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
-    """Where the true inputs of fresh simulations lie within their posteriors.
-
-    Parameters
-    ----------
-    posterior : HourPosterior
-    runs : Dataset
-        Simulated hours that were not trained on, with their true inputs x.
-    draws : int
-        Posterior draws for each hour.
-    random_seed : int
+    """Where the true inputs of simulated hours, which were not trained on, lie within their posteriors.
 
     Returns
     -------
     Dataset
         By sample: 'rank', the share of draws below the truth, for each parameter [1]_; 'credibility', the share of
-        draws with a higher density than the truth, that is the level of the smallest region that holds it [3]_;
+        draws with a higher density than the truth, which is the credibility of the smallest region that holds it [3]_;
         'log_prob', the log density of the truth. If the posterior is right, the first two are uniform.
     """
     rng = np.random.default_rng(random_seed)
-    names = list(posterior.architecture.parameters)
-    theta = runs.x.sel(input=names)
-    return rank_truth(
-        theta, posterior.sample((draws,), runs, rng), lambda values: posterior.log_prob(values, runs), rng
-    )
+    theta = runs.x.sel(input=list(posterior.architecture.parameters))
+    drawn = posterior.sample((draws,), runs, rng)
+    return _rank_truth(theta, drawn, lambda values: posterior.log_prob(values, runs), rng)
 
 
-def rank_truth(
+def calibrate_estimator(estimator: "AleatoryEstimator", runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
+    """Where the true X_a of simulated hours lies within its posterior given their X_e; a dataset as of `calibrate`."""
+    rng = np.random.default_rng(random_seed)
+    x_e = runs.x.sel(input=list(estimator.problem.epistemic)).values
+    drawn = estimator.sample(draws, runs, x_e, rng)
+    theta = runs.x.sel(input=list(estimator.problem.aleatory))
+    return _rank_truth(theta, drawn, lambda values: estimator.log_prob(values, runs, x_e), rng)
+
+
+def _rank_truth(
     theta: xr.DataArray,
     drawn: NDArray[np.float64],
     log_prob: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     rng: np.random.Generator,
 ) -> xr.Dataset:
-    """Where true values lie among draws from their posteriors.
-
-    Parameters
-    ----------
-    theta : DataArray
-        True values by sample and input.
-    drawn : ndarray, shape (draws, n, d)
-    log_prob : callable
-        Log density (..., n) of values (..., n, d) under each sample's posterior.
-    rng : Generator
-
-    Returns
-    -------
-    Dataset
-        As `calibrate` has it.
-    """
+    """Where true values by sample and input lie among draws (draws, n, d) from their posteriors."""
     values = theta.transpose("sample", "input").values
     density = log_prob(values)
     below, denser = np.sum(drawn < values, axis=0), np.sum(log_prob(drawn) > density, axis=0)
@@ -119,19 +91,13 @@ def rank_truth(
     )
 
 
+def _spread(counts: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Counts 0..draws as shares in (0, 1), each spread over its own step so that they can be uniform."""
+    return (counts + rng.random(counts.shape)) / (draws + 1)
+
+
 def coverage(rank: ArrayLike, level: float) -> NDArray[np.float64]:
-    """Share of true values within their central credible interval.
-
-    Parameters
-    ----------
-    rank : array_like, shape (n, ...)
-        Ranks in [0, 1], a value a column.
-    level : float
-        Credibility of the interval.
-
-    Returns
-    -------
-    ndarray, shape (...)
+    """Share of ranks (n, ...) within the central interval of credibility `level`.
 
     Examples
     --------
@@ -145,22 +111,9 @@ def coverage(rank: ArrayLike, level: float) -> NDArray[np.float64]:
 def uniform_band(
     size: int, at: ArrayLike, rng: np.random.Generator, level: float = 0.95, trials: int = 1000
 ) -> NDArray[np.float64]:
-    """Band that the distribution function of `size` uniform values stays in as a whole with probability `level` [2]_.
+    """Band (2, m) that the distribution function of `size` uniform values stays in with probability `level` [2]_.
 
-    Parameters
-    ----------
-    size : int
-    at : array_like, shape (m,)
-        Where, in (0, 1).
-    rng : Generator
-        Draws the trials that the width is found by.
-    level : float
-    trials : int
-
-    Returns
-    -------
-    ndarray, shape (2, m)
-        Lowest and highest share of the values at or below each place.
+    It does so at all places `at` (m,) in (0, 1) together; the width is found by random trials.
     """
     at = np.asarray(at, np.float64)
     counts = np.array([np.searchsorted(np.sort(rng.random(size)), at, side="right") for _ in range(trials)])
@@ -170,25 +123,11 @@ def uniform_band(
     return band
 
 
-def _spread(counts: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Counts 0..draws as shares in (0, 1), each spread over its own step so that they can be uniform."""
-    return (counts + rng.random(counts.shape)) / (draws + 1)
-
-
 def energy_distance(first: ArrayLike, second: ArrayLike) -> float:
-    """Energy distance [1]_ between the distributions behind two samples; about 0 where they agree.
+    """Energy distance [4]_ between the distributions of two samples (n, d) and (m, d); about 0 where they agree.
 
-    The squared distance ``2 E|X - Y| - E|X - X'| - E|Y - Y'|``, with pairs of one draw with itself left out, so that it
-    is unbiased and may come out below 0.
-
-    Parameters
-    ----------
-    first : array_like, shape (n, d)
-    second : array_like, shape (m, d)
-
-    Returns
-    -------
-    float
+    The squared distance 2 E|X - Y| - E|X - X'| - E|Y - Y'|, without pairs of a draw with itself. So it is unbiased and
+    may be negative.
 
     Examples
     --------
@@ -199,9 +138,6 @@ def energy_distance(first: ArrayLike, second: ArrayLike) -> float:
     return float(2 * cdist(first, second).mean() - pdist(first).mean() - pdist(second).mean())
 
 
-DIGITS = 6  # decimals that are compared, for files round what they print
-
-
 def predict_hours(
     model: UncertaintyModel,
     simulator: Simulator,
@@ -210,26 +146,7 @@ def predict_hours(
     random_seed: int,
     runner: Runner | None = None,
 ) -> xr.Dataset:
-    """Hours at a control point with X_a from f_a, X_e uniform in E and a seed of its own each.
-
-    Parameters
-    ----------
-    model : UncertaintyModel
-    simulator : Simulator
-    x_c : sequence of float, shape (3,)
-    hours : int
-    random_seed : int
-    runner : Runner, optional
-
-    Returns
-    -------
-    Dataset
-        x, seed and y by sample.
-
-    Raises
-    ------
-    InputError
-        If hours is below 1.
+    """Hours at a control point, each with X_a from f_a, X_e uniform in E and a fresh seed; x, seed and y by sample.
 
     Examples
     --------
@@ -245,24 +162,17 @@ def predict_hours(
         raise InputError(f"hours is {hours}; expected a whole number from 1 up.")
     rng = np.random.default_rng(random_seed)
     x = np.column_stack([model.f_a.sample(hours, rng), model.e.sample(hours, rng), np.tile(x_c, (hours, 1))])
-    return run_campaign(simulator, x, rng.integers(1, SEED_MAX, hours, endpoint=True), runner)
+    return run_campaign(simulator, x, fresh_seeds(hours, rng), runner)
 
 
 def predictive_levels(observed: xr.Dataset, predicted: xr.Dataset, rng: np.random.Generator) -> xr.DataArray:
-    """Where the mean and the peak of every observed hour lie among the predicted ones [1]_.
-
-    Parameters
-    ----------
-    observed, predicted : Dataset
-        y by sample, of one control point.
-    rng : Generator
-        Splits ties.
+    """Share of predicted hours below the mean and the peak of each observed hour of the same control point [5]_.
 
     Returns
     -------
     DataArray
-        By quantity ('mean', 'peak'), sample and output, the share of predicted hours below; ties, as at a power's upper
-        limit, are split at random, whatever stands beyond six decimals. Uniform where the prediction is right.
+        By quantity ('mean', 'peak'), sample and output; uniform where the prediction is right. Values that agree to six
+        decimals are ties, as at a power's upper limit, and are split at random.
     """
     levels = []
     for quantity in (lambda hours: hours.y.mean("time"), peaks):

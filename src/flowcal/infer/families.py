@@ -1,4 +1,8 @@
-"""Named families of distributions on the unit square: truncated marginals, joined by copulas, in clusters.
+"""Named families of distributions on the unit cube: truncated marginals, joined by copulas, in clusters.
+
+With two inputs a copula joins them. Three to five are joined by a D-vine [1]_ in the order of the inputs: a copula of
+one family for each pair of neighbours, with its own Kendall's tau, and nothing beyond, so that inputs that are not
+neighbours are independent given those between them. A single input has no copula.
 
 References
 ----------
@@ -9,6 +13,7 @@ References
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -16,15 +21,33 @@ import numpy as np
 import pyvinecopulib
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.cluster.vq import kmeans2
+from scipy.special import softmax
 
-from flowcal.challenge import ALEATORY
 from flowcal.errors import InputError
+from flowcal.infer.models import check_points
 from flowcal.problem import BOUNDS
 
-__all__ = ["COPULAS", "FAMILIES", "Cluster", "Family", "FamilyDistribution", "Marginal", "make_copula"]
+__all__ = [
+    "COPULAS",
+    "FAMILIES",
+    "MOST_INPUTS",
+    "Cluster",
+    "Copula",
+    "Family",
+    "FamilyDistribution",
+    "Form",
+    "Marginal",
+    "Tau",
+    "make_copula",
+]
 
 Array = NDArray[np.float64]
 LOW, HIGH = BOUNDS
+MOST_INPUTS = 5
+PRIOR_MEAN, PRIOR_SPREAD = 0.35, 0.2  # moments at which the prior of a marginal's numbers is centred
+PRIOR_WIDTH = 0.75  # its standard deviation, for numbers most of which are logarithms
+LARGEST_TAU = 0.99
 
 
 @dataclass(frozen=True)
@@ -38,7 +61,7 @@ class Family:
     arguments : callable
         From the two numbers to the distribution's shapes, location and scale.
     from_moments : callable
-        From mean and standard deviation to the two numbers, about.
+        From mean and standard deviation to the two numbers, approximately.
     """
 
     distribution: stats.rv_continuous
@@ -81,121 +104,65 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 COPULAS = ("independent", "Gaussian", "Frank", "Clayton", "Gumbel")
 """Copulas that are tried."""
 
-LEANING = ("Clayton", "Gumbel")
-"""Those that lean to one corner: they are turned by a right angle where the dependence is negative."""
+TURNED = ("Clayton", "Gumbel")  # these lean to one corner; for a negative tau they are turned by a right angle
+
+Copula = pyvinecopulib.Bicop | pyvinecopulib.Vinecop
+Tau = float | tuple[float, ...]
+"""Kendall's tau of two inputs, or of each pair of neighbours of more."""
 
 
-def make_copula(name: str, tau: float) -> pyvinecopulib.Bicop:
-    """The copula with a given Kendall's tau [1]_ [2]_.
-
-    Parameters
-    ----------
-    name : str
-        One of `COPULAS`.
-    tau : float
-        In (-1, 1).
-
-    Returns
-    -------
-    Bicop
-        Of pyvinecopulib.
-
-    Raises
-    ------
-    InputError
-        If there is no such copula, or tau leaves (-1, 1).
+def make_copula(name: str, tau: float | Sequence[float]) -> Copula:
+    """The copula of two inputs with Kendall's tau in (-1, 1), or the D-vine of more with a tau for each pair [1]_ [2]_.
 
     Examples
     --------
     >>> round(make_copula("Gumbel", 0.5).tau, 6)
     0.5
+    >>> make_copula("Gumbel", [0.5, -0.2]).dim
+    3
     """
-    if name not in COPULAS or not -1 < tau < 1:
+    if name not in COPULAS or not all(-1 < value < 1 for value in np.atleast_1d(tau)):
         raise InputError(
             f"the copula is {name!r} with tau {tau}; expected one of {', '.join(COPULAS)}, tau in (-1, 1)."
         )
+    if isinstance(tau, Sequence):
+        order = pyvinecopulib.DVineStructure(list(range(1, len(tau) + 2)), trunc_lvl=1)
+        pairs = [_pair_copula(name, value) for value in tau]
+        return pyvinecopulib.Vinecop.from_structure(structure=order, pair_copulas=[pairs])
+    return _pair_copula(name, tau)
+
+
+def _pair_copula(name: str, tau: float) -> pyvinecopulib.Bicop:
     family = getattr(pyvinecopulib.families, "indep" if name == "independent" else name.lower())
     if name == "independent":
         return pyvinecopulib.Bicop(family=family)
     size = np.clip(abs(tau), 1e-4, 0.95)  # what the library can invert
-    turned = name in LEANING and tau < 0
+    turned = name in TURNED and tau < 0
     strength = pyvinecopulib.Bicop(family=family).tau_to_parameters(size if turned else np.copysign(size, tau))
     return pyvinecopulib.Bicop(family=family, rotation=90 if turned else 0, parameters=strength)
 
 
 @dataclass(frozen=True)
 class Marginal:
-    """One input's distribution: a family, with its two numbers, truncated to [0, 1].
-
-    Attributes
-    ----------
-    family : str
-        One of `FAMILIES`.
-    numbers : tuple of two float
-        As `Family.arguments` takes them.
-    """
+    """One input's distribution: one of `FAMILIES` with its two numbers, truncated to [0, 1]."""
 
     family: str
     numbers: tuple[float, float]
 
     def pdf(self, x: ArrayLike) -> Array:
-        """Density at x in [0, 1].
-
-        Parameters
-        ----------
-        x : array_like
-            In [0, 1].
-
-        Returns
-        -------
-        ndarray
-            Of the same shape.
-        """
+        """Density at x in [0, 1]."""
         return self._of("pdf", x) / self._mass
 
     def cdf(self, x: ArrayLike) -> Array:
-        """Probability below x in [0, 1].
-
-        Parameters
-        ----------
-        x : array_like
-            In [0, 1].
-
-        Returns
-        -------
-        ndarray
-            Of the same shape.
-        """
+        """Probability below x in [0, 1]."""
         return (self._of("cdf", x) - self._of("cdf", LOW)) / self._mass
 
     def sf(self, x: ArrayLike) -> Array:
-        """Probability above x in [0, 1], precise where it is small.
-
-        Parameters
-        ----------
-        x : array_like
-            In [0, 1].
-
-        Returns
-        -------
-        ndarray
-            Of the same shape.
-        """
+        """Probability above x in [0, 1], precise where it is small."""
         return (self._of("sf", x) - self._of("sf", HIGH)) / self._mass
 
     def ppf(self, share: ArrayLike) -> Array:
-        """Quantiles.
-
-        Parameters
-        ----------
-        share : array_like
-            Probabilities in [0, 1].
-
-        Returns
-        -------
-        ndarray
-            Of the same shape, in [0, 1].
-        """
+        """Quantiles at probabilities in [0, 1]."""
         return np.clip(self._of("ppf", self._of("cdf", LOW) + np.asarray(share) * self._mass), LOW, HIGH)
 
     def _of(self, method: str, values: ArrayLike) -> Array:
@@ -211,35 +178,15 @@ class Marginal:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A part of a distribution of X_a: two marginals and how they hang together.
-
-    Attributes
-    ----------
-    weight : float
-        Its share of the whole.
-    marginals : tuple of two Marginal
-    copula : str
-        One of `COPULAS`.
-    tau : float
-        Kendall's tau.
-    """
+    """A part of a distribution of X_a: its share of the whole, a marginal for each input, and their copula."""
 
     weight: float
-    marginals: tuple[Marginal, Marginal]
+    marginals: tuple[Marginal, ...]
     copula: str = "independent"
-    tau: float = 0.0
+    tau: Tau = 0.0
 
     def pdf(self, x_a: Array) -> Array:
-        """Density in the unit square.
-
-        Parameters
-        ----------
-        x_a : ndarray, shape (n, 2)
-
-        Returns
-        -------
-        ndarray, shape (n,)
-        """
+        """Density (n,) at points (n, d) in the unit cube."""
         density: Array = np.prod([part.pdf(x) for part, x in zip(self.marginals, x_a.T, strict=True)], axis=0)
         if self.copula == "independent":
             return density
@@ -248,33 +195,22 @@ class Cluster:
         return density * together
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Independent draws.
-
-        Parameters
-        ----------
-        n : int
-        rng : Generator
-
-        Returns
-        -------
-        ndarray, shape (n, 2)
-        """
-        shares = rng.random((n, len(ALEATORY)))
+        """Independent draws (n, d)."""
+        shares = rng.random((n, len(self.marginals)))
         if self.copula != "independent" and n:
-            shares[:, 1] = make_copula(self.copula, self.tau).hinv1(shares)
+            copula = make_copula(self.copula, self.tau)
+            if isinstance(copula, pyvinecopulib.Bicop):
+                shares[:, 1] = copula.hinv1(shares)
+            else:
+                shares = copula.inverse_rosenblatt(shares)
         return np.column_stack([part.ppf(share) for part, share in zip(self.marginals, shares.T, strict=True)])
 
 
 @dataclass(frozen=True)
 class FamilyDistribution:
-    """f_a from named families, with a density everywhere and so with tails.
+    """f_a from named families, in clusters whose weights add up to 1; it has a density everywhere and so tails.
 
-    Attributes
-    ----------
-    clusters : tuple of Cluster
-        Their weights add up to 1.
-    resolution : float
-        0: the families say something of every probability, right or wrong.
+    Its resolution is 0: the families give every probability, right or wrong.
 
     Examples
     --------
@@ -291,44 +227,18 @@ class FamilyDistribution:
 
     @property
     def identity(self) -> dict[str, list[dict[str, Any]]]:
-        """What decides it: its clusters."""
+        """Its clusters."""
         return self.to_dict()
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Independent draws.
-
-        Parameters
-        ----------
-        n : int
-        rng : Generator
-
-        Returns
-        -------
-        ndarray, shape (n, 2)
-        """
+        """Independent draws (n, d)."""
         counts = rng.multinomial(n, [cluster.weight for cluster in self.clusters])
         parts = [cluster.sample(count, rng) for cluster, count in zip(self.clusters, counts, strict=True)]
         return rng.permutation(np.concatenate(parts))
 
     def log_prob(self, x_a: ArrayLike) -> Array:
-        """Log density; minus infinity outside [0, 1].
-
-        Parameters
-        ----------
-        x_a : array_like, shape (n, 2)
-
-        Returns
-        -------
-        ndarray, shape (n,)
-
-        Raises
-        ------
-        InputError
-            If x_a has another shape.
-        """
-        x_a = np.asarray(x_a, np.float64)
-        if x_a.ndim != 2 or x_a.shape[1] != len(ALEATORY):
-            raise InputError(f"x_a has shape {x_a.shape}; expected (n, {len(ALEATORY)}).")
+        """Log density (n,) at points (n, d); minus infinity outside [0, 1]."""
+        x_a = check_points(x_a, len(self.clusters[0].marginals), "x_a")
         inside = ((x_a >= LOW) & (x_a <= HIGH)).all(axis=1)
         density = np.zeros(len(x_a))
         density[inside] = sum(cluster.weight * cluster.pdf(x_a[inside]) for cluster in self.clusters)
@@ -336,36 +246,18 @@ class FamilyDistribution:
             return np.log(density)
 
     def exceedance(self, number: int, x: ArrayLike) -> Array:
-        """Probability that one input lies above a value.
-
-        Parameters
-        ----------
-        number : int
-            0 for X_a1, 1 for X_a2.
-        x : array_like
-            In [0, 1].
-
-        Returns
-        -------
-        ndarray
-            Of the shape of x.
-        """
+        """Probability that one input, counted from 0, lies above values in [0, 1]."""
         return sum((cluster.weight * cluster.marginals[number].sf(x) for cluster in self.clusters), np.zeros(()))
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """As JSON values.
-
-        Returns
-        -------
-        dict of str to list
-        """
+        """As JSON values."""
         return {
             "clusters": [
                 {
                     "weight": float(cluster.weight),
                     "marginals": [[part.family, *map(float, part.numbers)] for part in cluster.marginals],
                     "copula": cluster.copula,
-                    "tau": float(cluster.tau),
+                    "tau": np.asarray(cluster.tau, np.float64).tolist(),
                 }
                 for cluster in self.clusters
             ]
@@ -373,38 +265,27 @@ class FamilyDistribution:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, list[dict[str, Any]]]) -> "FamilyDistribution":
-        """The distribution that `to_dict` described.
-
-        Parameters
-        ----------
-        kept : mapping of str to list
-
-        Returns
-        -------
-        FamilyDistribution
-
-        Raises
-        ------
-        InputError
-            If it described none.
-        """
+        """The distribution that `to_dict` described, or an `InputError`."""
         try:
-            return cls(tuple(_cluster(row) for row in kept["clusters"]))._checked()
+            clusters = tuple(_cluster(row) for row in kept["clusters"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"a distribution of families cannot be read: {type(error).__name__}, {error}") from error
-
-    def _checked(self) -> "FamilyDistribution":
-        total = sum(cluster.weight for cluster in self.clusters)
-        if not (abs(total - 1) < 1e-12 and all(cluster.weight >= 0 for cluster in self.clusters)):
-            raise InputError(f"the weights add up to {total}; expected shares of 1.")
-        return self
+        total = sum(cluster.weight for cluster in clusters)
+        sizes = {len(cluster.marginals) for cluster in clusters}
+        if not (abs(total - 1) < 1e-12 and all(cluster.weight >= 0 for cluster in clusters) and len(sizes) == 1):
+            raise InputError(f"the weights add up to {total}; expected shares of 1, and as many marginals in each.")
+        return cls(clusters)
 
 
 def _cluster(row: Mapping[str, Any]) -> Cluster:
     """The cluster that a row of `FamilyDistribution.to_dict` described."""
-    first, second = (_marginal(*part) for part in row["marginals"])
-    make_copula(row["copula"], row["tau"])  # refuses what is none
-    return Cluster(float(row["weight"]), (first, second), row["copula"], float(row["tau"]))
+    marginals = tuple(_marginal(*part) for part in row["marginals"])
+    tau = tuple(map(float, row["tau"])) if isinstance(row["tau"], list) else float(row["tau"])
+    pairs = len(tau) if isinstance(tau, tuple) else 1
+    if not 1 <= len(marginals) <= MOST_INPUTS or (row["copula"] != "independent" and pairs != len(marginals) - 1):
+        raise InputError(f"{len(marginals)} marginals with tau {tau}; expected 1 to {MOST_INPUTS}, a tau a pair.")
+    make_copula(row["copula"], tau)  # refuses what is none
+    return Cluster(float(row["weight"]), marginals, row["copula"], tau)
 
 
 def _marginal(family: str, first: float, second: float) -> Marginal:
@@ -415,3 +296,84 @@ def _marginal(family: str, first: float, second: float) -> Marginal:
     if not (np.isfinite(values).all() and marginal._mass > 0):
         raise InputError(f"{family} with {first} and {second} is no distribution within [{LOW}, {HIGH}].")
     return marginal
+
+
+@dataclass(frozen=True)
+class Form:
+    """The families of a distribution of X_a: one for each input, and a copula, the same in each cluster."""
+
+    families: tuple[str, ...]
+    copula: str = "independent"
+    clusters: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.families) <= MOST_INPUTS or (self.pairs and len(self.families) == 1):
+            raise InputError(f"{self} does not fit; expected 1 to {MOST_INPUTS} inputs, and no copula with one input.")
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of neighbouring inputs that depend on each other."""
+        return max(len(self.families) - 1, 1) if self.copula != "independent" else 0
+
+    @property
+    def marginal_size(self) -> int:
+        """Free numbers of all marginals."""
+        return 2 * len(self.families) * self.clusters
+
+    @property
+    def size(self) -> int:
+        """Free numbers: those of the marginals, the weights of all clusters but one, and the strengths of copulas."""
+        return self.marginal_size + self.clusters - 1 + self.pairs
+
+    @property
+    def name(self) -> str:
+        """A readable name."""
+        clusters = [f"{self.clusters} clusters"] * (self.clusters > 1)
+        copula = [self.copula] * (len(self.families) > 1 and (self.clusters == 1 or self.copula != "independent"))
+        return ", ".join([" x ".join(self.families), *copula, *clusters])
+
+    def distribution(self, numbers: Sequence[float] | Array) -> FamilyDistribution:
+        """The distribution at given numbers (size,)."""
+        split = self.marginal_size, self.marginal_size + self.clusters - 1
+        parts = np.reshape(numbers[: split[0]], (self.clusters, len(self.families), 2))
+        weights = softmax([0.0, *numbers[split[0] : split[1]]])
+        taus = tuple(float(LARGEST_TAU * np.tanh(number)) for number in numbers[split[1] :])
+        tau: Tau = taus if len(taus) > 1 else taus[0] if taus else 0.0
+        return FamilyDistribution(
+            tuple(
+                Cluster(
+                    float(weight),
+                    tuple(Marginal(name, (a, b)) for name, (a, b) in zip(self.families, part, strict=True)),
+                    self.copula,
+                    tau,
+                )
+                for weight, part in zip(weights, parts.tolist(), strict=True)
+            )
+        )
+
+    def start(self, x_a: Array) -> Array:
+        """Numbers (size,) to start from, by the moments of X_a (n, d) or of the groups that it falls into."""
+        group = kmeans2(x_a / x_a.std(axis=0), self.clusters, minit="++", seed=1)[1] if self.clusters > 1 else 0
+        groups = [x_a[np.broadcast_to(group == number, len(x_a))] for number in range(self.clusters)]
+        shares = np.log([max(len(part), 1) for part in groups])
+        pairs = list(pairwise(range(len(self.families))))[: self.pairs]
+        taus = [np.arctanh(np.mean([_tau(part[:, pair]) for part in groups]) / LARGEST_TAU) for pair in pairs]
+        return np.concatenate([*map(self._moments, groups), shares[1:] - shares[0], taus])
+
+    def prior_mean(self) -> Array:
+        """Numbers (size,) at which their prior is centred."""
+        marginals = [FAMILIES[family].from_moments(PRIOR_MEAN, PRIOR_SPREAD) for family in self.families]
+        return np.concatenate([*(marginals * self.clusters), np.zeros(self.size - self.marginal_size)])
+
+    def _moments(self, x_a: Array) -> Array:
+        if len(x_a) < 2:
+            return np.ravel([FAMILIES[family].from_moments(PRIOR_MEAN, PRIOR_SPREAD) for family in self.families])
+        mean, spread = np.clip(x_a.mean(axis=0), 0.01, 0.99), np.maximum(x_a.std(axis=0), 0.01)
+        pairs = zip(self.families, mean, spread, strict=True)
+        return np.ravel([FAMILIES[family].from_moments(*moments) for family, *moments in pairs])
+
+
+def _tau(x_a: Array) -> float:
+    """Kendall's tau of two inputs (n, 2), but not so close to 0 that the likelihood would seem flat there."""
+    tau = stats.kendalltau(*x_a.T).statistic if len(x_a) > 2 else 0.0
+    return float(np.copysign(np.clip(abs(tau), 0.02, 0.9), tau))

@@ -1,51 +1,58 @@
-"""Networks that can be written down and read again: what they were built with, their weights, their learning curve.
+"""Networks that can be saved and loaded: conditional flows on the unit cube, and a posterior given features.
 
-Summaries of hours: the transformer that turns a series of 60 minutes and 6 outputs into one vector.
+The flows are built from zuko's transforms.
 
 References
 ----------
-.. [1] T. Wang et al., "Data-driven Model Updating Solution for the NASA and DNV Challenge 2025", ESREL SRA-E 2025,
-   doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, section 3.3.
-.. [2] A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762.
+.. [1] L. Ardizzone, C. Lüth, J. Kruse, C. Rother and U. Köthe, "Guided Image Generation with Conditional Invertible
+   Neural Networks", 2019, arXiv:1907.02392.
+.. [2] L. Dinh, J. Sohl-Dickstein and S. Bengio, "Density estimation using Real NVP", ICLR 2017, arXiv:1605.08803.
+.. [3] C. Durkan, A. Bekasov, I. Murray and G. Papamakarios, "Neural Spline Flows", NeurIPS 2019, arXiv:1906.04032.
+.. [4] K. Cranmer, J. Brehmer and G. Louppe, "The frontier of simulation-based inference", PNAS 117(48), 2020,
+   arXiv:1911.01429.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any, Literal, Self, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
 
+import numpy as np
 import torch
+import zuko
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.distributions import Normal
+from torch.distributions.transforms import CumulativeDistributionTransform
+from zuko.flows.coupling import GeneralCouplingTransform
+from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
 from flowcal.artifacts import digest
-from flowcal.challenge import OUTPUTS, TIME_STEPS
+from flowcal.errors import InputError
 from flowcal.files import Weights, WeightsError
-from flowcal.infer.train import History, Trainer
+from flowcal.infer.train import History, Trainer, Training, seeded, train
 
-__all__ = [
-    "KeptNetwork",
-    "Scaling",
-    "SeriesScaling",
-    "TransformerSummary",
-    "rebuilt",
-]
+__all__ = ["BoundedFlow", "Coupling", "FeaturePosterior", "Layout", "SavedNetwork", "matching_header", "tupled"]
 
-Network = TypeVar("Network", bound=nn.Module)
+Coupling = Literal["affine", "spline"]
+"""What a coupling layer does to each value: scale and shift [2]_, or a rational-quadratic spline [3]_."""
+
+BINS = 8
+COUPLINGS = {
+    "affine": {"univariate": MonotonicAffineTransform, "shapes": [(), ()]},
+    "spline": {"univariate": MonotonicRQSTransform, "shapes": [(BINS,), (BINS,), (BINS - 1,)]},
+}
+EDGE = 1e-6  # values closer to a bound are moved here, where single precision still tells them apart
+DRAWS_AT_A_TIME = 200_000
+# Bounds, so that a damaged header cannot ask for more memory than there is, nor for much time.
+MOST = {"parameters": 32, "features": 10_000, "width": 512, "coupling_layers": 32}
 
 
-class KeptNetwork(nn.Module):
+class SavedNetwork(nn.Module):
     """A network that turns into `Weights` and back.
 
-    Parameters
-    ----------
-    **built_with
-        What the subclass's constructor was called with: JSON values.
-
-    Attributes
-    ----------
-    history : History
-        The learning curve; empty before training.
+    `built_with` holds the arguments of the subclass's constructor as JSON values, and `history` the learning curve,
+    which is empty before training.
     """
 
     def __init__(self, **built_with: Any) -> None:
@@ -54,228 +61,269 @@ class KeptNetwork(nn.Module):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What decides its answers: a digest of what it was built with and of its weights."""
+        """Digest of what decides its answers: its constructor's arguments and its weights."""
         return {"weights": digest([self.built_with, self.to_weights().tensors])}
 
     def to_weights(self) -> Weights:
-        """Everything it consists of, as weights with a header.
-
-        Returns
-        -------
-        Weights
-        """
+        """Its parameters and buffers, with a header that says how to build it."""
         header = {"kind": type(self).__name__, "built_with": self.built_with, "history": asdict(self.history)}
         return Weights(header, {name: value.cpu().numpy() for name, value in self.state_dict().items()})
 
     @classmethod
     def from_weights(cls, weights: Weights, device: str = "auto") -> Self:
-        """The network that `to_weights` described, ready for use.
+        """The network that `to_weights` described, ready for use on a device ('cpu', 'cuda' or 'auto')."""
+        with matching_header(weights, cls.__name__) as header:
+            network = cls.build(header["built_with"])
+            network.load_tensors(weights.tensors)
+            network.history = History(**header["history"])
+        return network.to(Trainer(device).resolve()).eval()
 
-        Parameters
-        ----------
-        weights : Weights
-        device : str
-            'cpu', 'cuda' or 'auto'.
+    @classmethod
+    def build(cls, built_with: dict[str, Any]) -> Self:
+        """The untrained network that a header describes; to be overridden where arguments are not JSON values."""
+        return cls(**built_with)
 
-        Returns
-        -------
-        KeptNetwork
-            Of the class that is asked.
-
-        Raises
-        ------
-        WeightsError
-            If they belong to another network, or do not fit their header.
-        """
-        header = weights.header
-        if header.get("kind") != cls.__name__:
-            raise WeightsError(f"the weights are of kind {header.get('kind')!r}; expected {cls.__name__!r}.")
-        return rebuilt(lambda: cls(**header["built_with"]), weights, device)
-
-
-def rebuilt(build: Callable[[], Network], weights: Weights, device: str) -> Network:
-    """A network with kept weights and history, ready for use.
-
-    Parameters
-    ----------
-    build : callable
-        Makes the network that the header describes; may fail in any way that a wrong header leads it to.
-    weights : Weights
-    device : str
-
-    Returns
-    -------
-    Module
-        What `build` made.
-
-    Raises
-    ------
-    WeightsError
-        If header and weights do not fit each other.
-    """
-    try:
-        network = build()
-        tensors = {name: torch.tensor(value) for name, value in weights.tensors.items()}
-        masks = {name: value.sum() for name, value in network.state_dict().items() if value.dtype == torch.bool}
-        network.load_state_dict(tensors)
-        for name, value in network.state_dict().items():
-            if tensors[name].dtype != value.dtype:
-                raise ValueError(f"{name} is of type {tensors[name].dtype}; expected {value.dtype}")
-            if name in masks and value.sum() != masks[name]:
-                raise ValueError(f"{name} picks {value.sum()} values; expected {masks[name]}")
+    def load_tensors(self, tensors: Mapping[str, Any]) -> None:
+        """Load parameters and buffers of the right types, all finite, with masks that select as many values as ours."""
+        ours = {name: (value.dtype, value.sum()) for name, value in self.state_dict().items()}
+        self.load_state_dict({name: torch.tensor(value) for name, value in tensors.items()})
+        for name, value in self.state_dict().items():
+            dtype, selected = ours[name]
+            if (found := torch.tensor(tensors[name]).dtype) != dtype:
+                raise ValueError(f"{name} is of type {found}; expected {dtype}")
+            if dtype == torch.bool and value.sum() != selected:
+                raise ValueError(f"{name} selects {value.sum()} values; expected {selected}")
             if not torch.isfinite(value).all():
                 raise ValueError(f"some of {name} are not finite")
-        network.history = History(**weights.header["history"])  # type: ignore[assignment]  # all of ours have one
+
+
+@contextmanager
+def matching_header(weights: Weights, kind: str) -> Iterator[dict[str, Any]]:
+    """The header of weights of a kind; whatever fails while it is used becomes a `WeightsError`."""
+    if (found := weights.header.get("kind")) != kind:
+        raise WeightsError(f"the weights are of kind {found!r}; expected {kind!r}.")
+    try:
+        yield weights.header
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise WeightsError(f"the weights do not fit their header: {error}") from error
-    return network.to(Trainer(device).resolve()).eval()
 
 
-Scaling = Literal["linear", "root", "logarithm"]
-"""What an output goes through before it is brought to a common scale."""
+def tupled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values with tuples for lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
-CURVES: dict[str, Callable[[Tensor], Tensor]] = {"linear": lambda y: y, "root": torch.sqrt, "logarithm": torch.log1p}
+
+class BoundedFlow(nn.Module):
+    """A distribution on [0, 1]^d given a condition.
+
+    The standard normal quantile function maps the cube to R^d, and the uniform prior to the flow's base distribution.
+    Conditional coupling layers follow, so that all mass lies within the cube.
+
+    A conditional affine coupling layer [1]_ splits its input in two and transforms each part by scales and translations
+    that are networks of the other part and of the condition. So it holds two of zuko's couplings. The split is drawn
+    at random for each layer. A single parameter cannot be split: each layer is a spline that depends on the condition
+    alone, whatever `coupling` says.
+
+    Examples
+    --------
+    >>> flow = BoundedFlow(2, condition=4, layers=6, coupling="affine", hidden=(64, 64), rng=np.random.default_rng(1))
+    >>> condition = torch.zeros(5, 4)
+    >>> flow.log_prob(torch.full((5, 2), 0.5), condition).shape
+    torch.Size([5])
+    >>> flow.from_normal(torch.zeros(100, 5, 2), condition).shape
+    torch.Size([100, 5, 2])
+    """
+
+    def __init__(
+        self,
+        parameters: int,
+        condition: int,
+        layers: int,
+        coupling: Coupling,
+        hidden: Sequence[int],
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__()
+        if parameters < 1 or coupling not in COUPLINGS:
+            raise InputError(
+                f"expected at least one parameter and a coupling among {', '.join(COUPLINGS)}, got {parameters} and "
+                f"{coupling!r}."
+            )
+        kind = COUPLINGS[coupling if parameters > 1 else "spline"]
+        couplings = [
+            GeneralCouplingTransform(parameters, condition, mask=mask, hidden_features=hidden, **kind)
+            for mask in _random_masks(parameters, layers, rng)
+        ]
+        self.couplings = zuko.lazy.LazyComposedTransform(*couplings)
+
+    def log_prob(self, theta: Tensor, condition: Tensor) -> Tensor:
+        """Log density (..., n) of theta (..., n, d) given conditions (n, k); minus infinity outside the cube."""
+        inside = ((theta >= 0) & (theta <= 1)).all(dim=-1)
+        opened, log_slope = self._opening.call_and_ladj(theta.clamp(EDGE, 1 - EDGE))
+        z, log_volume = self.couplings(condition).call_and_ladj(opened)
+        density = Normal(0, 1).log_prob(z).sum(-1) + log_volume + log_slope.sum(-1)
+        return torch.where(inside, density, -torch.inf)
+
+    def from_normal(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Samples (..., n, d) in the cube from standard normal numbers z (..., n, d) and conditions (n, k)."""
+        theta: Tensor = self._opening.inv(self.couplings(condition).inv(z))
+        return theta
+
+    @property
+    def _opening(self) -> Any:
+        """From the cube to R^d, value by value: PyTorch's transform with what zuko adds to it."""
+        return CumulativeDistributionTransform(Normal(0, 1)).inv
 
 
-class SeriesScaling(nn.Module):
-    """Outputs of unlike size and skewness on a common scale; what is learned from the training data stays with it.
+def _random_masks(parameters: int, layers: int, rng: np.random.Generator) -> Iterator[Tensor | None]:
+    """Masks of the couplings: for each layer one part of a random split and then the other, neither of them empty."""
+    for _ in range(layers):
+        if parameters == 1:
+            yield None
+            continue
+        size = rng.integers(1, parameters)
+        part = torch.from_numpy(rng.permutation(parameters) < size)
+        yield from (part, ~part)
 
-    Parameters
-    ----------
-    curve : {'linear', 'root', 'logarithm'}
-        What an output goes through before it is brought to mean 0 and standard deviation 1. Outputs are not negative.
+
+@dataclass(frozen=True)
+class Layout:
+    """What a `FeaturePosterior` is built of: `width` is that of its hidden layers and of the flow's condition."""
+
+    parameters: int
+    features: int
+    width: int = 64
+    coupling_layers: int = 4
+    coupling: Coupling = "affine"
+
+    def __post_init__(self) -> None:
+        for name, most in MOST.items():
+            size = getattr(self, name)
+            if not isinstance(size, int) or not 1 <= size <= most:
+                raise InputError(f"{name} is {size!r}; expected whole numbers from 1 to {most}.")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks so small gain nothing from more threads, and lose much where these have to share cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class FeaturePosterior(SavedNetwork):
+    """The distribution of parameters in the unit cube given features, for any features, once trained [4]_.
+
+    The random seed decides the splits of the coupling layers and the initial weights.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> theta = rng.random((500, 2))
+    >>> features = theta + 0.1 * rng.standard_normal((500, 2))
+    >>> posterior = FeaturePosterior(Layout(parameters=2, features=2), random_seed=1)
+    >>> posterior = posterior.fit(theta, features, Training(epochs=1))
+    >>> posterior.sample(10, features, rng).shape
+    (10, 500, 2)
+    >>> posterior.log_prob(theta, features).shape
+    (500,)
     """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, curve: Scaling) -> None:
-        super().__init__()
-        self.curve = CURVES[curve]
-        self.register_buffer("mean", torch.zeros(len(OUTPUTS)))
-        self.register_buffer("spread", torch.ones(len(OUTPUTS)))
+    def __init__(self, layout: Layout, random_seed: int) -> None:
+        super().__init__(layout=asdict(layout), random_seed=random_seed)
+        self.layout = layout
+        # Double precision: features may differ in their last digits only, until they are brought to a common scale.
+        self.register_buffer("mean", torch.zeros(layout.features, dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(layout.features, dtype=torch.float64))
+        with seeded(random_seed):
+            width = layout.width
+            sizes = (layout.features, width, width)
+            hidden = [part for size in sizes for part in (nn.Linear(size, width), nn.SiLU())]
+            self.network = nn.Sequential(*hidden[:-1])
+            rng = np.random.default_rng(random_seed)
+            self.flow = BoundedFlow(layout.parameters, width, layout.coupling_layers, layout.coupling, (64,), rng)
 
-    def learn(self, y: Tensor) -> None:
-        """Take means and standard deviations from hours; an output that never changes keeps its unit.
+    @classmethod
+    def build(cls, built_with: dict[str, Any]) -> Self:
+        """The untrained network that a header describes."""
+        return cls(**built_with | {"layout": Layout(**built_with["layout"])})
 
-        Parameters
-        ----------
-        y : Tensor, shape (n, 60, 6)
-        """
-        curved = self.curve(y).flatten(0, 1)
-        spread = curved.std(0, correction=0)
-        self.mean.copy_(curved.mean(0))
-        self.spread.copy_(torch.where(spread > 0, spread, 1))
+    def loss(self, theta: Tensor, scaled: Tensor) -> Tensor:
+        """Negative log density (n,) of parameters (n, d) given scaled features (n, k)."""
+        return -self.flow.log_prob(theta, self.network(scaled))
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Scaled hours.
+    @_one_thread()
+    def fit(
+        self, theta: ArrayLike, features: ArrayLike, training: Training, trainer: Trainer | None = None
+    ) -> "FeaturePosterior":
+        """Train on pairs of parameters (n, d) in [0, 1] and features (n, k)."""
+        features = self._checked(features)
+        theta = np.asarray(theta, np.float64)
+        if theta.shape != (len(features), self.layout.parameters) or not ((theta >= 0) & (theta <= 1)).all():
+            raise InputError(
+                f"theta has shape {theta.shape}; expected {(len(features), self.layout.parameters)}, within [0, 1]."
+            )
+        self.cpu()
+        spread = features.std(axis=0)
+        self.mean.copy_(torch.from_numpy(features.mean(axis=0)))
+        self.spread.copy_(torch.from_numpy(np.where(spread > 0, spread, 1.0)))
+        data = [torch.from_numpy(theta).float(), self._scaled(features)]
+        self.history = train(self, self.loss, data, training, trainer)
+        return self.eval()
 
-        Parameters
-        ----------
-        y : Tensor, shape (n, 60, 6)
+    def sample(self, n: int, features: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Draws (n, m, d) for each of m vectors of features (m, k), all within [0, 1]."""
+        features = self._checked(features)
+        return self.from_normal(rng.standard_normal((n, len(features), self.layout.parameters)), features)
 
-        Returns
-        -------
-        Tensor, shape (n, 60, 6)
-        """
-        scaled: Tensor = (self.curve(y) - self.mean) / self.spread
-        return scaled
+    @_one_thread()
+    @torch.no_grad()
+    def from_normal(self, z: NDArray[np.float64], features: ArrayLike) -> NDArray[np.float64]:
+        """Draws (n, m, d) from standard normal numbers z (n, m, d), or (n, 1, d) for all m features (m, k) the same."""
+        features = self._checked(features)
+        z = np.broadcast_to(z, (len(z), len(features), self.layout.parameters))
+        draws = [
+            self.flow.from_normal(torch.tensor(z[:, rows], dtype=torch.float32, device=condition.device), condition)
+            for rows, condition in self._conditions(features, len(z))
+        ]
+        return np.concatenate([part.cpu().numpy() for part in draws], axis=1).astype(np.float64)
 
+    @_one_thread()
+    @torch.no_grad()
+    def log_prob(self, theta: ArrayLike, features: ArrayLike) -> NDArray[np.float64]:
+        """Log density (..., m) of parameters (..., m, d) given features (m, k); minus infinity outside the cube."""
+        theta, features = np.asarray(theta, np.float64), self._checked(features)
+        if theta.shape[-2:] != (len(features), self.layout.parameters):
+            raise InputError(
+                f"theta has shape {theta.shape}; expected (..., {len(features)}, {self.layout.parameters})."
+            )
+        densities = [
+            self.flow.log_prob(
+                torch.tensor(theta[..., rows, :], dtype=torch.float32, device=condition.device), condition
+            )
+            for rows, condition in self._conditions(features, theta[..., 0, 0].size)
+        ]
+        return np.concatenate([part.cpu().numpy() for part in densities], axis=-1).astype(np.float64)
 
-class TransformerSummary(nn.Module):
-    """The summary network of the paper [1]_: hours (n, 60, 6) to vectors (n, width).
+    def _conditions(self, features: NDArray[np.float64], draws: int) -> Iterator[tuple[slice, Tensor]]:
+        """Conditions of the flow with the rows of features that they belong to, some rows at a time."""
+        self.eval()
+        step = max(1, DRAWS_AT_A_TIME // max(draws, 1))
+        for start in range(0, len(features), step):
+            rows = slice(start, start + step)
+            yield rows, self.network(self._scaled(features[rows]).to(self.spread.device))
 
-    Each minute is embedded and marked with its position by sines and cosines [2]_; encoder layers follow; the mean
-    over the minutes is the summary.
+    def _scaled(self, features: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy((features - self.mean.cpu().numpy()) / self.spread.cpu().numpy()).float()
 
-    Parameters
-    ----------
-    width : int
-        Size of the model and of the summary.
-    layers : int
-        Encoder layers.
-    heads : int
-        Heads of self-attention; they divide the width.
-    feed_forward : int
-        Hidden size of the feed-forward networks.
-    dropout : float
-        Share of values dropped from each sub-layer's output in training.
-    inner_dropout : float
-        The same for attention weights and hidden units, where PyTorch's own encoder layer has it too.
-    embedding_dropout : float
-        The same for the embedded minutes, where [2]_ has it too. The paper [1]_ names dropout with the layers only.
-    """
-
-    positions: Tensor
-
-    def __init__(
-        self,
-        width: int,
-        layers: int,
-        heads: int,
-        feed_forward: int,
-        dropout: float,
-        inner_dropout: float,
-        embedding_dropout: float,
-    ) -> None:
-        super().__init__()
-        self.embedding = nn.Linear(len(OUTPUTS), width)
-        self.register_buffer("positions", _positions(width), persistent=False)
-        self.dropout = nn.Dropout(embedding_dropout)
-        self.layers = nn.Sequential(
-            *(EncoderLayer(width, heads, feed_forward, dropout, inner_dropout) for _ in range(layers))
-        )
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Summaries of hours.
-
-        Parameters
-        ----------
-        y : Tensor, shape (n, 60, 6)
-            Scaled.
-
-        Returns
-        -------
-        Tensor, shape (n, width)
-        """
-        summary: Tensor = self.layers(self.dropout(self.embedding(y) + self.positions)).mean(dim=1)
-        return summary
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each with dropout, a residual connection and layer norm [2]_."""
-
-    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float, inner_dropout: float) -> None:
-        super().__init__()
-        self.heads, self.attention_dropout = heads, inner_dropout
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.mix = nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, feed_forward), nn.ReLU(), nn.Dropout(inner_dropout), nn.Linear(feed_forward, width)
-        )
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From (n, minutes, width) to the same shape."""
-        x = self.norms[0](x + self.dropout(self._attend(x)))
-        passed: Tensor = self.norms[1](x + self.dropout(self.feed_forward(x)))
-        return passed
-
-    def extra_repr(self) -> str:
-        """What no part of it shows."""
-        return f"heads={self.heads}, attention_dropout={self.attention_dropout}"
-
-    def _attend(self, x: Tensor) -> Tensor:
-        parts = self.queries_keys_values(x).unflatten(-1, (3, self.heads, -1))
-        queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # each (n, heads, minutes, width of a head)
-        dropped = self.attention_dropout if self.training else 0.0
-        attended = functional.scaled_dot_product_attention(queries, keys, values, dropout_p=dropped)
-        mixed: Tensor = self.mix(attended.transpose(1, 2).flatten(-2))
-        return mixed
-
-
-def _positions(width: int) -> Tensor:
-    """Sines and cosines of geometrically spaced frequencies, shape (60, width) [2]_."""
-    angle = torch.arange(TIME_STEPS)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+    def _checked(self, features: ArrayLike) -> NDArray[np.float64]:
+        features = np.asarray(features, np.float64)
+        if features.ndim != 2 or features.shape[1] != self.layout.features or not np.isfinite(features).all():
+            raise InputError(f"features have shape {features.shape}; expected (n, {self.layout.features}), all finite.")
+        return features

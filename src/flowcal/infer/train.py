@@ -28,48 +28,23 @@ from flowcal.code import code_digest
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Weights, WeightsError, read_weights, write_weights
 
-__all__ = [
-    "History",
-    "Trainer",
-    "Training",
-    "TrainingError",
-    "seeded",
-    "train",
-]
+__all__ = ["History", "Trainer", "Training", "TrainingError", "seeded", "train"]
 
-WARM_UP = 0.05
-"""Share of all steps over which the learning rate rises from 0."""
+WARM_UP = 0.05  # share of all steps over which the learning rate rises from 0
+ROWS_AT_A_TIME = 512  # of those held out
 
 
 class TrainingError(FlowcalError, ArithmeticError):
-    """Training cannot go on; the message says where it stands and what may help."""
+    """The loss is not finite; the message says where and what may help."""
 
 
 @dataclass(frozen=True)
 class Training:
     """How a network is trained.
 
-    Attributes
-    ----------
-    epochs : int
-        Most passes over the training rows; the learning rate has fallen to 0 by the last.
-    batch_size : int
-    learning_rate : float
-        Its largest value.
-    held_out : float
-        Share of the rows that is kept from training, to stop by.
-    patience : int
-        Epochs without a better held-out loss after which training stops.
-    clip : float
-        Largest norm of a step's gradient.
-    weight_decay : float
-    random_seed : int
-        Decides the rows held out, the order of the rest, and dropout.
-
-    Raises
-    ------
-    InputError
-        If a number is out of its range.
+    The learning rate rises to `learning_rate` and falls to 0 by the last of the epochs. A share `held_out` of the rows
+    is not trained on, and training stops after `patience` epochs without a better loss on them. The norm of a step's
+    gradient is at most `clip`. The random seed decides the rows held out, the order of the rest, and dropout.
     """
 
     epochs: int
@@ -95,14 +70,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Where training happens and where checkpoints are kept.
+    """Where training runs ('cpu', 'cuda', or 'auto' for a graphics processor where there is one), and its checkpoints.
 
-    Attributes
-    ----------
-    device : str
-        ``cpu``, ``cuda``, or ``auto`` for a graphics processor where there is one.
-    folder : Path or None
-        Folder of checkpoints, each named by the digest of what is trained on what; None keeps none.
+    Each checkpoint in the folder is named by the digest of what is trained on which data.
     """
 
     device: str = "auto"
@@ -110,50 +80,24 @@ class Trainer:
 
     @property
     def identity(self) -> dict[str, str]:
-        """The kind of device, for dropout draws other numbers on another; the folder changes no result."""
+        """The kind of device, since dropout draws other numbers on another; the folder changes no result."""
         return {"device": self.resolve().type}
 
     def resolve(self) -> torch.device:
-        """The device that `device` names.
-
-        Returns
-        -------
-        device
-            Of PyTorch.
-
-        Raises
-        ------
-        InputError
-            If there is none such here.
-        """
+        """PyTorch's device of this name, or an `InputError` where it is not available."""
         name = self.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device is {self.device!r}, which is not to be had here: {error}.") from error
+            raise InputError(f"device is {self.device!r}, which is not available here: {error}.") from error
         return torch.device(name)
 
 
 @dataclass
 class History:
-    """The learning curve, a value an epoch.
-
-    Attributes
-    ----------
-    training_loss : list of float
-        Mean over the epoch's batches, with dropout.
-    held_out_loss : list of float
-        After the epoch, without dropout.
-    seconds : list of float
-        Wall time of the epoch.
-
-    Raises
-    ------
-    InputError
-        If the curves are no lists of numbers, or of unlike length.
-    """
+    """The learning curve by epoch: mean loss of its batches with dropout, held-out loss after it, wall time [s]."""
 
     training_loss: list[float] = field(default_factory=list)
     held_out_loss: list[float] = field(default_factory=list)
@@ -161,15 +105,18 @@ class History:
 
     def __post_init__(self) -> None:
         curves = (self.training_loss, self.held_out_loss, self.seconds)
-        if not all(isinstance(curve, list) and all(isinstance(value, float) for value in curve) for curve in curves):
-            raise InputError("the learning curve does not fit; expected three lists of numbers.")
-        if len({len(curve) for curve in curves}) > 1:
-            raise InputError(f"the learning curve has {[len(curve) for curve in curves]} epochs; expected as many.")
+        numbers = all(isinstance(curve, list) and all(isinstance(value, float) for value in curve) for curve in curves)
+        if not numbers or len({len(curve) for curve in curves}) > 1:
+            raise InputError("the learning curve does not fit; expected three lists of numbers of equal length.")
 
     @property
     def best(self) -> int:
         """The epoch with the smallest held-out loss, counted from 0; its weights are kept."""
         return int(np.argmin(self.held_out_loss))
+
+    def is_stalled(self, patience: int) -> bool:
+        """Whether so many epochs have passed since the best one."""
+        return len(self) > 0 and len(self) - 1 - self.best >= patience
 
     def __len__(self) -> int:
         return len(self.held_out_loss)
@@ -183,25 +130,11 @@ def train(
 ) -> History:
     """Train a network in place and leave it with its best weights, ready for use.
 
-    Parameters
-    ----------
-    network : Module
-    loss : callable
-        Takes a batch of rows of each tensor of `data` and returns a loss (n,), a value a row.
-    data : sequence of Tensor
-        Tensors with the same number of rows.
-    training : Training
-    trainer : Trainer, optional
-
-    Returns
-    -------
-    History
-        The learning curve.
+    `data` are tensors with the same number of rows. The loss takes a batch of rows of each of them and returns a value
+    for each row (n,).
 
     Raises
     ------
-    InputError
-        If there are too few rows to hold some out.
     TrainingError
         If the loss is no longer a finite number.
     """
@@ -212,19 +145,17 @@ def train(
     steps = math.ceil(len(fitted[0]) / training.batch_size)
     checkpoint = _Checkpoint.of(network, data, training, trainer.folder)
     optimizer = AdamW(network.parameters(), weight_decay=training.weight_decay, fused=True)
-    history, best = checkpoint.take_up(network, optimizer)
-    progress = tqdm(total=training.epochs, initial=len(history), desc="training", unit="epoch", delay=2)
-    with progress:
-        while len(history) < training.epochs and not _is_stalled(history, training.patience):
-            start = time.perf_counter()
-            epoch = len(history)
+    history, best = checkpoint.resume(network, optimizer)
+    with tqdm(total=training.epochs, initial=len(history), desc="training", unit="epoch", delay=2) as progress:
+        while len(history) < training.epochs and not history.is_stalled(training.patience):
+            start, epoch = time.perf_counter(), len(history)
             rate = _cosine(training.learning_rate, epoch * steps, training.epochs * steps)
             history.training_loss.append(_fit_epoch(network, loss, fitted, optimizer, rate, training, epoch))
             history.held_out_loss.append(_mean_loss(network, loss, held_out))
             history.seconds.append(round(time.perf_counter() - start, 3))
             if history.best == epoch:
                 best = _copy(network.state_dict())
-            checkpoint.put(network, optimizer, best, history)
+            checkpoint.write(network, optimizer, best, history)
             progress.set_postfix(loss=f"{history.training_loss[-1]:.3f}", held_out=f"{history.held_out_loss[-1]:.3f}")
             progress.update()
     network.load_state_dict(best)
@@ -235,15 +166,7 @@ def train(
 
 @contextmanager
 def seeded(*random_seed: int) -> Iterator[None]:
-    """Seed PyTorch's own generators, which initialisation and dropout draw from, and leave them as they were.
-
-    Parameters
-    ----------
-    *random_seed : int
-
-    Yields
-    ------
-    None
+    """Seed PyTorch's own generators, which initialisation and dropout draw from, and restore them afterwards.
 
     Examples
     --------
@@ -271,12 +194,8 @@ def _split(data: Sequence[Tensor], training: Training) -> tuple[list[Tensor], li
     return [part[order[held_out:]] for part in data], [part[order[:held_out]] for part in data]
 
 
-def _is_stalled(history: History, patience: int) -> bool:
-    return len(history) > 0 and len(history) - 1 - history.best >= patience
-
-
 def _cosine(largest: float, done: int, total: int) -> Callable[[int], float]:
-    """Learning rate of the next steps, once `done` of `total` have been made."""
+    """Learning rate of the next steps after `done` of `total`: a linear rise, then half a cosine."""
 
     def rate(step: int) -> float:
         share = (done + step + 1) / total
@@ -319,7 +238,7 @@ def _fit_epoch(
 @torch.no_grad()
 def _mean_loss(network: nn.Module, loss: Loss, data: Sequence[Tensor]) -> float:
     network.eval()
-    batches = zip(*(part.split(512) for part in data), strict=True)
+    batches = zip(*(part.split(ROWS_AT_A_TIME) for part in data), strict=True)
     value = torch.cat([loss(*batch) for batch in batches]).mean().item()
     if not math.isfinite(value):
         raise TrainingError(f"the held-out loss is {value}; a smaller learning rate or clip may help.")
@@ -328,7 +247,7 @@ def _mean_loss(network: nn.Module, loss: Loss, data: Sequence[Tensor]) -> float:
 
 @dataclass(frozen=True)
 class _Checkpoint:
-    """What a killed run goes on from; random numbers need no place in it, for every epoch has seeds of its own."""
+    """What a killed run resumes from; it holds no state of random numbers, since each epoch has seeds of its own."""
 
     path: Path | None
 
@@ -345,42 +264,41 @@ class _Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         return cls(folder / f"{content.hexdigest()[:16]}.safetensors")
 
-    def take_up(self, network: nn.Module, optimizer: AdamW) -> tuple[History, dict[str, Tensor]]:
+    def resume(self, network: nn.Module, optimizer: AdamW) -> tuple[History, dict[str, Tensor]]:
         """Set network and optimiser to where an earlier run was, and return its history and its best weights."""
-        if self.path is None or not self.path.exists():
-            return History(), _copy(network.state_dict())
         try:
+            if self.path is None or not self.path.exists():
+                return History(), _copy(network.state_dict())
             kept = read_weights(self.path)
-        except WeightsError:  # damaged: begin anew
+        except WeightsError:  # damaged: start again
             return History(), _copy(network.state_dict())
-        tensors = {name: torch.from_numpy(value) for name, value in kept.tensors.items()}
-        network.load_state_dict(_part(tensors, "network."))
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "moments": {}}
+        for place, value in kept.tensors.items():
+            part, name = place.split(".", 1)
+            parts[part][name] = torch.from_numpy(value)
         moments: dict[int, dict[str, Tensor]] = {}  # weights that no loss has reached yet have none
-        for place, value in _part(tensors, "optimizer.").items():
+        for place, moment in parts["moments"].items():
             index, name = place.split(".")
-            moments.setdefault(int(index), {})[name] = value
+            moments.setdefault(int(index), {})[name] = moment
+        network.load_state_dict(parts["network"])
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-        return History(**kept.header), _part(tensors, "best.")
+        return History(**kept.header), parts["best"]
 
-    def put(self, network: nn.Module, optimizer: AdamW, best: dict[str, Tensor], history: History) -> None:
-        """Keep where the run is."""
+    def write(self, network: nn.Module, optimizer: AdamW, best: dict[str, Tensor], history: History) -> None:
+        """Save the current state of the run."""
         if self.path is None:
             return
-        moments = {
-            f"optimizer.{index}.{name}": value
-            for index, state in optimizer.state_dict()["state"].items()
-            for name, value in state.items()
-        }
-        parts = {"network.": network.state_dict(), "best.": best, "": moments}
+        parts = {"network": network.state_dict(), "best": best}
+        parts |= {f"moments.{index}": state for index, state in optimizer.state_dict()["state"].items()}
         tensors = {
-            prefix + name: value.detach().cpu().numpy()
-            for prefix, part in parts.items()
-            for name, value in part.items()
+            f"{part}.{name}": value.detach().cpu().numpy()
+            for part, values in parts.items()
+            for name, value in values.items()
         }
         write_weights(self.path, Weights(asdict(history), tensors))
 
     def remove(self) -> None:
-        """Forget it, once the run is over."""
+        """Delete it once the run is over."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
@@ -393,7 +311,3 @@ def _code_of(network: nn.Module) -> str:
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,9 +1,13 @@
 """The paper's two-step model updating: X_a from all hours first, then X_e at each control point.
 
-Step 1 trains one conditional flow for X_a on simulations with every input uniform and the seed fixed, and pools its
-posterior draws over all observed hours: they are f_a. Step 2 trains a flow for X_e at each control point, with X_a
-drawn from step 1, and pools its draws over the hours of that point. Three points are chosen and an interval is read off
-for each X_e: together they are E. Where the paper chose by hand, rules stand here.
+Step 1 trains one conditional flow for X_a on simulations with every input uniform and the seed fixed. Its posterior
+draws of all observed hours, pooled, are f_a. Step 2 trains a flow for X_e at each control point, with X_a drawn from
+step 1, and pools its draws over the hours of that point. Some points are chosen, and intervals of their draws are E.
+Where the paper chose by hand, we use rules:
+
+1. The points with the largest mean log density of the true X_e in held-out simulations with the fixed seed are chosen.
+2. Each interval is the shortest that holds a given share of the chosen points' pooled draws; E is their box.
+3. The best guess is the joint mode of the draws within E.
 
 References
 ----------
@@ -11,74 +15,93 @@ References
    doi:10.3850/978-981-94-3281-3_ESREL-SRA-E2025-P5658-cd, sections 2, 3.2 and 3.3.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from flowcal.challenge import ALEATORY, EPISTEMIC, INPUTS, SWEEP_SEED
 from flowcal.errors import InputError
+from flowcal.infer.checks import calibrate
+from flowcal.infer.contrasts import hours_by_point
+from flowcal.infer.hour_posterior import Architecture, HourPosterior
 from flowcal.infer.models import BoundedKernelDensity, EpistemicBox, PooledDraws
-from flowcal.infer.posteriors import Architecture, HourPosterior
-from flowcal.infer.train import Training
-from flowcal.problem import SEED_MAX
+from flowcal.infer.train import Trainer, Training
+from flowcal.problem import Problem
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.simulator import Simulator
+from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
 __all__ = [
-    "ALEATORY_FLOW",
-    "EPISTEMIC_FLOW",
+    "FIXED_SEED",
     "TRAINING",
+    "Seeds",
+    "UM1Settings",
+    "aleatory_flow",
     "aleatory_runs",
+    "epistemic_flow",
     "epistemic_runs",
     "highest_density_box",
     "infer_aleatory",
     "infer_epistemic",
     "infer_set",
+    "infer_um1",
     "joint_mode",
+    "point_draws",
+    "score_point",
+    "update_points",
 ]
 
 Seeds = Literal["fixed", "fresh"]
-"""The random seed of training simulations: one for all, as the paper has it, or another for each run."""
+"""The random seed of training simulations: one for all as in the paper, or another for each run."""
 
-ALEATORY_FLOW = Architecture(ALEATORY, reads_control=True, scaling="logarithm")
-"""Step 1: the condition is the hour and its control point; all else is the paper's."""
-
-EPISTEMIC_FLOW = Architecture(EPISTEMIC, reads_control=False, scaling="logarithm")
-"""Step 2: each control point has a flow of its own, so that there is no control point to read."""
-
+SEEDS: tuple[Seeds, Seeds] = ("fixed", "fresh")
+FIXED_SEED = 10
 TRAINING = Training(epochs=15, batch_size=64, learning_rate=5e-3)
-"""How both are trained; a profile sets the epochs."""
+TRIALS = 100  # added to the random seed of a control point's training runs, for those that the flow is tried on
+
+
+@dataclass(frozen=True)
+class UM1Settings:
+    """How step 2 is made at each control point.
+
+    Attributes
+    ----------
+    runs, epochs : int
+        Simulations at each control point, and passes over them at most.
+    trial_hours, trial_draws : int
+        Simulations of each kind of seed that each flow is tried on, and posterior draws for each.
+    seeds : {'fixed', 'fresh'}
+        Of the simulations to train on.
+    draws : int
+        For each observed hour.
+    """
+
+    runs: int
+    epochs: int
+    trial_hours: int
+    trial_draws: int
+    seeds: Seeds = "fixed"
+    draws: int = 100
+
+
+def aleatory_flow(problem: Problem) -> Architecture:
+    """Step 1's flow: it reads the hour and its control point; all else is the paper's."""
+    return Architecture(problem.aleatory, problem.outputs, problem.steps, problem.control, scaling="logarithm")
+
+
+def epistemic_flow(problem: Problem) -> Architecture:
+    """Step 2's flow: each control point has its own, so that it reads no control point."""
+    return Architecture(problem.epistemic, problem.outputs, problem.steps, (), scaling="logarithm")
 
 
 def aleatory_runs(
     simulator: Simulator, size: int, seeds: Seeds, random_seed: int, runner: Runner | None = None
 ) -> xr.Dataset:
-    """Simulations of step 1: every input uniform on [0, 1] [1]_.
-
-    Parameters
-    ----------
-    simulator : Simulator
-    size : int
-        Number of runs; the paper has 30,000.
-    seeds : {'fixed', 'fresh'}
-        The simulator's seed: the same for all runs, or another for each.
-    random_seed : int
-    runner : Runner, optional
-
-    Returns
-    -------
-    Dataset
-        x, seed and y by sample.
-
-    Raises
-    ------
-    InputError
-        If size is below 1, or seeds is another word.
-    """
+    """Simulations of step 1, every input uniform on [0, 1] [1]_: x, seed and y by sample, without failed runs."""
     rng = np.random.default_rng([random_seed, 1])
-    x = rng.random((_check_size(size), len(INPUTS)))
+    x = rng.random((_check_size(size), len(problem_of(simulator).inputs)))
     return run_campaign(simulator, x, _seeds(seeds, size, rng), runner, all_needed=False)
 
 
@@ -91,179 +114,180 @@ def epistemic_runs(
     random_seed: int,
     runner: Runner | None = None,
 ) -> xr.Dataset:
-    """Simulations of step 2 at one control point: X_a from step 1, X_e uniform, X_c as observed [1]_.
+    """Simulations of step 2 at one control point [1]_: x, seed and y by sample, without failed runs.
 
-    Parameters
-    ----------
-    simulator : Simulator
-    x_a : array_like, shape (n, 2)
-        Draws of X_a from step 1; they are gone through in random order, again and again if `size` exceeds them.
-    x_c : array_like, shape (3,)
-    size, seeds, random_seed, runner
-        As for `aleatory_runs`; the paper has 10,000 runs for ten control points together.
-
-    Returns
-    -------
-    Dataset
-        x, seed and y by sample.
-
-    Raises
-    ------
-    InputError
-        If there is no draw of X_a, size is below 1, or seeds is another word.
+    X_e is uniform. X_a takes the draws (n, a) of step 1 in random order, again and again if `size` exceeds them.
     """
-    rng = np.random.default_rng([random_seed, 2])
+    rng, problem = np.random.default_rng([random_seed, 2]), problem_of(simulator)
     x_a = np.asarray(x_a, np.float64)
-    if x_a.ndim != 2 or len(x_a) < 1 or x_a.shape[1] != len(ALEATORY):
-        raise InputError(f"x_a has shape {x_a.shape}; expected (n, {len(ALEATORY)}) with at least one draw.")
-    rounds = -(-_check_size(size) // len(x_a))
-    picked = np.concatenate([rng.permutation(len(x_a)) for _ in range(rounds)])[:size]
-    x = np.column_stack([x_a[picked], rng.random((size, len(EPISTEMIC))), np.tile(x_c, (size, 1))])
+    if x_a.ndim != 2 or len(x_a) < 1 or x_a.shape[1] != len(problem.aleatory):
+        raise InputError(f"x_a has shape {x_a.shape}; expected (n, {len(problem.aleatory)}) with at least one draw.")
+    passes = -(-_check_size(size) // len(x_a))
+    picked = np.concatenate([rng.permutation(len(x_a)) for _ in range(passes)])[:size]
+    x = np.column_stack([x_a[picked], rng.random((size, len(problem.epistemic))), np.tile(x_c, (size, 1))])
     return run_campaign(simulator, x, _seeds(seeds, size, rng), runner, all_needed=False)
 
 
 def infer_aleatory(posterior: HourPosterior, hours: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
-    """The end of step 1: draws for every hour, in one heap [1]_; `PooledDraws.from_dataset` makes f_a of them.
-
-    Parameters
-    ----------
-    posterior : HourPosterior
-        Of X_a.
-    hours : Dataset
-        Observed hours.
-    draws : int
-        For each hour; the paper has 10.
-    random_seed : int
-
-    Returns
-    -------
-    Dataset
-        x_a by draw and parameter, and the attribute hours.
-
-    Raises
-    ------
-    InputError
-        If the hours cannot be used.
-    """
-    drawn = posterior.sample((draws,), hours, np.random.default_rng(random_seed))
-    return PooledDraws(drawn.reshape(-1, len(ALEATORY)), hours.sizes["sample"]).to_dataset()
+    """The end of step 1: pooled draws of X_a of all hours [1]_ (the paper has 10 for each); see `PooledDraws`."""
+    pooled = _pooled(posterior, hours, draws, random_seed)
+    f_a = PooledDraws(pooled.values, hours.sizes["sample"])
+    return f_a.to_dataset().assign_coords(parameter=pooled.parameter)
 
 
 def infer_epistemic(posterior: HourPosterior, hours: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
-    """The end of step 2: draws for every hour of one control point, in one heap [1]_.
+    """The end of step 2: pooled draws x_e by draw and parameter of all hours of one control point [1]_."""
+    return xr.Dataset({"x_e": _pooled(posterior, hours, draws, random_seed)})
 
-    Parameters
-    ----------
-    posterior : HourPosterior
-        Of X_e, trained at this control point.
-    hours : Dataset
-        Observed hours of the control point.
-    draws : int
-        For each hour.
-    random_seed : int
+
+def update_points(
+    simulator: Simulator,
+    observed: xr.Dataset,
+    f_a: PooledDraws,
+    settings: UM1Settings,
+    numbers: Sequence[int] | None = None,
+    random_seed: int = 0,
+    runner: Runner | None = None,
+    trainer: Trainer | None = None,
+) -> xr.Dataset:
+    """Step 2 at each control point, given step 1's f_a, with trials of its flow; `infer_um1` reads E off.
+
+    The control points are numbered from 1 in the order in which the observed hours have them; `numbers` selects some.
+    The random seed of number n is random_seed + n.
 
     Returns
     -------
     Dataset
-        x_e by draw (hours * draws) and parameter (3).
-
-    Raises
-    ------
-    InputError
-        If the hours cannot be used.
+        By point (its number): 'x_c'; 'x_e', the pooled draws; 'training_loss', 'held_out_loss' and 'seconds' by epoch;
+        'rank', 'credibility' and 'log_prob' of trials by seeds ('fixed', 'fresh') and sample, as of `calibrate`. NaN
+        where a point has fewer draws, epochs or trials than others.
     """
-    drawn = posterior.sample((draws,), hours, np.random.default_rng(random_seed))
-    heap = drawn.reshape(-1, len(EPISTEMIC))
-    return xr.Dataset({"x_e": (("draw", "parameter"), heap)}, {"parameter": list(EPISTEMIC)})
+    points = dict(enumerate(hours_by_point(observed), 1))
+    if unknown := sorted(set(numbers or ()) - set(points)):
+        raise InputError(f"numbers are {numbers}, and {unknown} are not among the {len(points)} control points.")
+    updates = {}
+    for number in numbers or points:
+        hours = observed.isel(sample=(observed.x_c == list(points[number])).all("control").values)
+        updates[number] = _update_point(simulator, hours, f_a, settings, random_seed + number, runner, trainer)
+    joined = xr.concat(list(updates.values()), xr.Variable("point", list(updates)), join="outer")
+    return joined.drop_vars(["draw", "sample", "epoch"])
 
 
-def infer_set(draws: ArrayLike, level: float) -> dict[str, list[float]]:
-    """E, and the best guess within it, from pooled draws of X_e.
+def _update_point(
+    simulator: Simulator,
+    hours: xr.Dataset,
+    f_a: PooledDraws,
+    settings: UM1Settings,
+    random_seed: int,
+    runner: Runner | None,
+    trainer: Trainer | None,
+) -> xr.Dataset:
+    """Step 2 at the control point of the hours, and trials of its flow."""
 
-    Parameters
-    ----------
-    draws : array_like, shape (n, 3)
-    level : float
-        Share of the draws in each interval of E.
+    def simulate(size: int, seeds: Seeds, random_seed: int) -> xr.Dataset:
+        return epistemic_runs(simulator, f_a.density.draws, x_c, size, seeds, random_seed, runner)
+
+    x_c = hours.x_c.values[0]
+    training = replace(TRAINING, epochs=settings.epochs, random_seed=random_seed)
+    posterior = HourPosterior(epistemic_flow(problem_of(simulator)), random_seed)
+    posterior.fit(simulate(settings.runs, settings.seeds, random_seed), training, trainer)
+    trials = [
+        calibrate(
+            posterior,
+            simulate(settings.trial_hours, seeds, TRIALS + random_seed),
+            settings.trial_draws,
+            random_seed,
+        )
+        for seeds in SEEDS
+    ]
+    trials = [trial.assign_coords(sample=np.arange(trial.sizes["sample"])) for trial in trials]
+    drawn = infer_epistemic(posterior, hours, settings.draws, random_seed)
+    curves = {name: ("epoch", values) for name, values in vars(posterior.history).items()}
+    update = xr.concat(trials, xr.Variable("seeds", list(SEEDS)), join="outer").assign(curves)
+    update = update.assign(x_e=drawn.x_e, x_c=("control", x_c))
+    return update.assign_coords({name: np.arange(update.sizes[name]) for name in ("draw", "epoch")})
+
+
+def infer_um1(updates: xr.Dataset, points: int = 3, share: float = 0.9) -> dict[str, list[float]]:
+    """E of UM1 from what `update_points` returned: the points with the best scores, and the intervals of their draws.
 
     Returns
     -------
     dict
-        'low', 'high' and 'best_guess', three numbers each.
+        'points', the numbers of those chosen; 'low' and 'high' of E, with a share of the draws in each interval, and
+        'best_guess', by input.
+    """
+    scores = np.array([score_point(updates, number, "fixed")[0] for number in updates.point.values])
+    chosen = sorted(updates.point.values[np.argsort(-scores)][:points].tolist())
+    return {"points": chosen, **infer_set(point_draws(updates, chosen), share)}
+
+
+def score_point(updates: xr.Dataset, number: int, seeds: Seeds) -> tuple[float, float]:
+    """Mean log density of the true X_e in the trials of a control point's flow [nats], and its standard error."""
+    values = updates.log_prob.sel(point=number, seeds=seeds).dropna("sample").values
+    return values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+
+
+def point_draws(updates: xr.Dataset, numbers: Sequence[int]) -> NDArray[np.float64]:
+    """Pooled draws (n, e) of X_e at some control points."""
+    return np.concatenate([updates.x_e.sel(point=number).dropna("draw").values for number in numbers])
+
+
+def infer_set(draws: ArrayLike, share: float) -> dict[str, list[float]]:
+    """'low' and 'high' of E from pooled draws of X_e (n, e), and the 'best_guess' within it.
 
     Raises
     ------
     InputError
-        If there is no draw, the level leaves (0, 1], or the box holds no draw, which takes a level of less than 2/3.
+        If the box holds no draw, which takes a small share.
     """
     draws = np.asarray(draws, np.float64)
-    box = highest_density_box(draws, level)
+    box = highest_density_box(draws, share)
     within = draws[box.contains(draws)]
     if not len(within):
-        raise InputError(f"level is {level}, and no draw lies in all three of its intervals; expected a larger one.")
+        raise InputError(f"share is {share}, and no draw lies in all of its intervals; expected a larger one.")
     low, high = box.bounding_box
     return {"low": low.tolist(), "high": high.tolist(), "best_guess": joint_mode(within).tolist()}
 
 
-def highest_density_box(draws: ArrayLike, level: float) -> EpistemicBox:
-    """E as the box of the shortest intervals that each hold a share `level` of the draws of one input.
-
-    Parameters
-    ----------
-    draws : array_like, shape (n, 3)
-        Pooled posterior draws of X_e.
-    level : float
-        Share of the draws in each interval, above 0 and at most 1.
-
-    Returns
-    -------
-    EpistemicBox
-
-    Raises
-    ------
-    InputError
-        If there is no draw, or the level leaves (0, 1].
+def highest_density_box(draws: ArrayLike, share: float) -> EpistemicBox:
+    """The box of the shortest intervals that each hold a share, in (0, 1], of the draws (n, e) of one input.
 
     Examples
     --------
     >>> draws = np.column_stack([np.linspace(0, 1, 101) ** 2] * 3)
-    >>> highest_density_box(draws, level=0.5).bounding_box.round(2).tolist()
+    >>> highest_density_box(draws, share=0.5).bounding_box.round(2).tolist()
     [[0.0, 0.0, 0.0], [0.24, 0.24, 0.24]]
     """
-    if not 0 < level <= 1:
-        raise InputError(f"level is {level}; expected a share above 0 and at most 1.")
+    if not 0 < share <= 1:
+        raise InputError(f"share is {share}; expected a share above 0 and at most 1.")
     ordered = np.sort(np.asarray(draws, np.float64), axis=0)
     if ordered.ndim != 2 or len(ordered) < 1:
-        raise InputError(f"draws have shape {ordered.shape}; expected (n, {len(EPISTEMIC)}) with at least one draw.")
-    held = max(1, round(level * len(ordered)))
+        raise InputError(f"draws have shape {ordered.shape}; expected (n, e) with at least one draw.")
+    held = max(1, round(share * len(ordered)))
     widths = ordered[held - 1 :] - ordered[: len(ordered) - held + 1]
     first, columns = widths.argmin(axis=0), np.arange(ordered.shape[1])
     return EpistemicBox(ordered[first, columns], ordered[first + held - 1, columns])
 
 
 def joint_mode(draws: ArrayLike, candidates: int = 1000) -> NDArray[np.float64]:
-    """The best guess: where the kernel density of draws is largest, among randomly picked ones of them.
-
-    Parameters
-    ----------
-    draws : array_like, shape (n, d)
-    candidates : int
-        How many are tried at most.
-
-    Returns
-    -------
-    ndarray, shape (d,)
-    """
+    """The best guess (d,): the densest of randomly picked draws (n, d), by their kernel density."""
     draws = np.asarray(draws, np.float64)
     tried = draws[np.random.default_rng(1).permutation(len(draws))[:candidates]]
     densest: NDArray[np.float64] = tried[BoundedKernelDensity(draws).log_prob(tried).argmax()]
     return densest
 
 
+def _pooled(posterior: HourPosterior, hours: xr.Dataset, draws: int, random_seed: int) -> xr.DataArray:
+    names = list(posterior.architecture.parameters)
+    drawn = posterior.sample((draws,), hours, np.random.default_rng(random_seed))
+    return xr.DataArray(drawn.reshape(-1, len(names)), {"parameter": names}, ("draw", "parameter"))
+
+
 def _seeds(seeds: Seeds, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    if seeds not in ("fixed", "fresh"):
+    if seeds not in SEEDS:
         raise InputError(f"seeds is {seeds!r}; expected 'fixed' or 'fresh'.")
-    return np.full(size, SWEEP_SEED) if seeds == "fixed" else rng.integers(1, SEED_MAX, size, endpoint=True)
+    return np.full(size, FIXED_SEED) if seeds == "fixed" else fresh_seeds(size, rng)
 
 
 def _check_size(size: int) -> int:

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.errors import InputError
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws, UncertaintyModel
-from flowcal.infer.um2_epistemic import EpistemicLevelSet
 from flowcal.study import Study
 
 __all__ = [
@@ -35,10 +34,7 @@ def inferred_models(study: Study) -> dict[str, UncertaintyModel]:
         "UM1": UncertaintyModel(
             PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")), EpistemicBox(um_1["low"], um_1["high"])
         ),
-        "UM2": UncertaintyModel(
-            FamilyDistribution.from_dict(study.read("shared", "f_a")["distribution"]),
-            EpistemicLevelSet.from_weights(study.read("shared", "e")),
-        ),
+        "UM2": UM2.from_weights(study.read("shared", "um_2")).model,
     }
 
 
@@ -48,13 +44,13 @@ def inferred_replicates(study: Study, most: int, random_seed: int) -> dict[str, 
     UM1's hours are resampled with the seed; UM2's replicates were stored with its f_a.
     """
     f_a, rng = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")), np.random.default_rng(random_seed)
-    stored = study.read("shared", "f_a")["replicates"]
+    stored = UM2.from_weights(study.read("shared", "um_2")).replicates
     if most < 1:
         raise InputError(f"most is {most}; expected a whole number from 1 up.")
     every = max(1, len(stored) // most)
     return {
         "UM1": [f_a.resample(rng) for _ in range(most)],
-        "UM2": [FamilyDistribution.from_dict(values) for values in stored[::every][:most]],
+        "UM2": [*stored[::every][:most]],
     }
 
 

@@ -19,7 +19,7 @@ from flowcal.decide.problems import SolvedDesigns
 from flowcal.files import Record, as_record
 from flowcal.infer.checks import coverage
 from flowcal.infer.models import EpistemicBox, EpistemicSet
-from flowcal.infer.um2_epistemic import EpistemicLevelSet
+from flowcal.infer.um2_epistemic import CredibleSet
 from flowcal.report.tables import interval, listed, markdown_table, number, point, probability, with_error
 from flowcal.report.truth import REBUILT, score_set, true_uncertainty_model
 from flowcal.study import Study
@@ -189,8 +189,8 @@ def _sets(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
         yield team, scored(EpistemicBox(low, high), entry.x_e_best)
     um_1 = study.read("epistemic", "um_1")
     yield "UM1", scored(EpistemicBox(um_1["low"], um_1["high"]), um_1["best_guess"])
-    for source, name in ((TOLERANT, "e_tolerant"), ("UM2", "e")):
-        e = EpistemicLevelSet.from_weights(study.read("shared", name))
+    for source, name in ((TOLERANT, "e_tolerant"), ("UM2", "um_2")):
+        e = CredibleSet.from_weights(study.read("shared", name))
         yield source, scored(e, e.posterior_sample(DRAWS, np.random.default_rng(1)).mean(axis=0).tolist())
     truth = true_uncertainty_model().e
     yield "truth", scored(truth, truth.bounding_box[0].tolist())

@@ -6,7 +6,7 @@ Inference by our method and in the paper's two steps, and the designs that follo
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,20 +28,14 @@ from flowcal.decide.problems import (
 )
 from flowcal.files import Weights
 from flowcal.infer.checks import energy_distance
-from flowcal.infer.families import FAMILIES, FamilyDistribution
-from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws, UncertaintyModel
-from flowcal.infer.posteriors import HourPosterior
+from flowcal.infer.families import FAMILIES, FamilyDistribution, Form
+from flowcal.infer.hour_posterior import HourPosterior
+from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws
 from flowcal.infer.train import Trainer, Training
-from flowcal.infer.um1 import (
-    EPISTEMIC_FLOW,
-    TRAINING,
-    epistemic_runs,
-    infer_aleatory,
-    infer_epistemic,
-    infer_set,
-)
-from flowcal.infer.um2_aleatory import AleatoryEstimator, Form, fit_family, infer_population
-from flowcal.infer.um2_epistemic import EpistemicLevelSet, Rounds, infer_shared
+from flowcal.infer.um1 import UM1Settings, infer_aleatory, infer_um1, update_points
+from flowcal.infer.um2 import UM2, UM2Settings, infer_um2
+from flowcal.infer.um2_aleatory import AleatoryEstimator, fit_family
+from flowcal.infer.um2_epistemic import Rounds
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -174,6 +168,7 @@ TAIL = (1e-3, 1e-5)
 """Probabilities of exceedance that are judged."""
 
 INTERVAL = (0.05, 0.95)
+POINT_SEEDS = 1000  # random seeds that a system has for its control points
 
 
 def judge(
@@ -182,16 +177,10 @@ def judge(
     """Infer one system's X_e and f_a from its hours with an `AleatoryEstimator`, and compare both with its truth."""
     system = synthetic_system(simulator, number)
     estimator = AleatoryEstimator.from_weights(weights, "cpu")
-    start = time.perf_counter()
-    found = infer_shared(simulator, system.observed, estimator, rounds, number, trainer=Trainer("cpu"))
-    e = EpistemicLevelSet.from_weights(found, "cpu")
-    middle = time.perf_counter()
-    values = e.posterior_sample(4, np.random.default_rng(number))
-    inferred = infer_population(estimator, system.observed, values, draws, replicates, number)
-    end = time.perf_counter()
-    f_a = FamilyDistribution.from_dict(inferred["distribution"])
-    others = [FamilyDistribution.from_dict(kept) for kept in inferred["replicates"]]
-    heap = estimator.sample(10, system.observed, values[0], np.random.default_rng(number)).reshape(-1, len(ALEATORY))
+    um_2 = _infer_um2(system, simulator, estimator, rounds, draws, replicates)
+    e, f_a = um_2.e, um_2.f_a
+    value = e.posterior_sample(4, np.random.default_rng(number))[0]
+    pooled = estimator.sample(10, system.observed, value, np.random.default_rng(number)).reshape(-1, len(ALEATORY))
     return {
         "number": number,
         "shape": system.shape,
@@ -199,14 +188,14 @@ def judge(
         "contains": bool(e.contains(system.x_e[None])[0]),
         "volume": e.volume,
         "bounding_box_volume": float(np.prod(np.ptp(e.bounding_box, axis=0))),
-        "simulations": sum(row["simulations"] for row in found.header["found"]["rounds"]),
-        "surprise": found.header["found"]["rounds"][-1]["surprise"],
-        "seconds_e": round(middle - start, 1),
-        "seconds_f_a": round(end - middle, 1),
-        "chosen": inferred["candidates"][0]["name"],
+        "simulations": sum(row["simulations"] for row in um_2.rounds),
+        "surprise": um_2.rounds[-1]["surprise"],
+        "seconds_e": um_2.seconds["e"],
+        "seconds_f_a": um_2.seconds["f_a"],
+        "chosen": um_2.inferred["candidates"][0]["name"],
         **_judge_density(system, f_a),
-        "pooling": _judge_density(system, PooledDraws(heap, len(system.x_a))),
-        "tail": _judge_tail(system, f_a, others),
+        "pooling": _judge_density(system, PooledDraws(pooled, len(system.x_a))),
+        "tail": _judge_tail(system, f_a, um_2.replicates),
     }
 
 
@@ -227,21 +216,10 @@ def judge_paper(
     system = synthetic_system(simulator, number)
     start = time.perf_counter()
     drawn = infer_aleatory(HourPosterior.from_weights(weights, "cpu"), system.observed, 10, number)
-    f_a = PooledDraws.from_dataset(drawn)
-    updates = []
-    for point in TABLE_1:
-        simulate: dict[str, Any] = {"simulator": simulator, "x_a": f_a.density.draws, "x_c": point, "seeds": "fixed"}
-        posterior = HourPosterior(EPISTEMIC_FLOW, number).fit(
-            epistemic_runs(size=runs, random_seed=number, **simulate),
-            replace(TRAINING, epochs=epochs, random_seed=number),
-            Trainer("cpu"),
-        )
-        fresh = epistemic_runs(size=held_out, random_seed=number + 1000, **simulate)
-        worth = posterior.log_prob(fresh.x.sel(input=list(EPISTEMIC)).values, fresh).mean()
-        hours = system.observed.isel(sample=(system.observed.x_c == list(point)).all("control"))
-        updates.append((worth, infer_epistemic(posterior, hours, 100, number).x_e.values))
-    best = sorted(updates, key=lambda update: -update[0])[:3]
-    found = infer_set(np.concatenate([draws for _, draws in best]), level=0.9)
+    f_a, settings = PooledDraws.from_dataset(drawn), UM1Settings(runs, epochs, held_out, trial_draws=1)
+    seed = POINT_SEEDS * number
+    updates = update_points(simulator, system.observed, f_a, settings, random_seed=seed, trainer=Trainer("cpu"))
+    found = infer_um1(updates)
     e = EpistemicBox(found["low"], found["high"])
     return {
         "number": number,
@@ -335,9 +313,9 @@ def judge_designs(
         None where no design reaches the level.
     """
     system, rng = synthetic_system(simulator, number), np.random.default_rng([number, 15])
-    model, others = _inferred(
-        system, simulator, AleatoryEstimator.from_weights(weights, "cpu"), rounds, draws, replicates
-    )
+    estimator = AleatoryEstimator.from_weights(weights, "cpu")
+    um_2 = _infer_um2(system, simulator, estimator, rounds, draws, replicates)
+    model, others = um_2.model, um_2.replicates
     severity = measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng)
     settings = DesignSettings(size, training, size, training, SEEDS, effort)
     refined = refine_emulator(simulator, model, None, severity, settings, trainer=Trainer("cpu"))
@@ -368,19 +346,15 @@ def judge_designs(
     return row
 
 
-def _inferred(
+def _infer_um2(
     system: SyntheticSystem,
     simulator: Simulator,
     estimator: AleatoryEstimator,
     rounds: Rounds,
     draws: int,
     replicates: int,
-) -> tuple[UncertaintyModel, list[FamilyDistribution]]:
-    """UM2 of a system's hours, and the replicates of its f_a."""
-    number = system.number
-    found = infer_shared(simulator, system.observed, estimator, rounds, number, trainer=Trainer("cpu"))
-    e = EpistemicLevelSet.from_weights(found, "cpu")
-    values = e.posterior_sample(4, np.random.default_rng(number))
-    inferred = infer_population(estimator, system.observed, values, draws, replicates, number)
-    f_a, *others = map(FamilyDistribution.from_dict, (inferred["distribution"], *inferred["replicates"]))
-    return UncertaintyModel(f_a, e), others
+) -> UM2:
+    """UM2 of a system's hours."""
+    settings = UM2Settings(rounds, draws, replicates)
+    weights = infer_um2(simulator, system.observed, estimator, settings, system.number, trainer=Trainer("cpu"))
+    return UM2.from_weights(weights, "cpu")

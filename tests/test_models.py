@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import beta
 
 from flowcal.errors import InputError
-from flowcal.infer.models import BoundedKernelDensity, EpistemicBox, PooledDraws
+from flowcal.infer.models import BoundedKernelDensity, EpistemicBox, PooledDraws, TurnedBox
 
 
 @pytest.fixture
@@ -46,12 +46,12 @@ def test_draws_that_are_all_the_same_keep_a_density():
 
 @pytest.mark.parametrize("draws", [np.zeros((1, 2)), np.zeros(5), np.full((5, 2), 1.1), np.full((5, 2), np.nan)])
 def test_density_refuses(draws):
-    with pytest.raises(InputError, match="needed is"):
+    with pytest.raises(InputError, match="expected"):
         BoundedKernelDensity(draws)
 
 
 def test_density_refuses_points_of_another_dimension(draws):
-    with pytest.raises(InputError, match=r"expected \(m, 2\)"):
+    with pytest.raises(InputError, match=r"expected \(n, 2\)"):
         BoundedKernelDensity(draws).log_prob([[0.1, 0.2, 0.3]])
 
 
@@ -91,8 +91,8 @@ def test_a_point_is_a_set(rng):
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        ([0.5, 0, 0], [0.4, 1, 1], "empty E"),
-        ([0, 0], [1, 1], "3 numbers each"),
+        ([0.5, 0, 0], [0.4, 1, 1], "nowhere above high"),
+        ([0, 0], [1, 1, 1], "as many numbers each"),
         ([-0.1, 0, 0], [1, 1, 1], r"in \[0, 1\]"),
         ([0, 0, 0], [1, 1, np.nan], r"in \[0, 1\]"),
     ],
@@ -129,3 +129,59 @@ def test_a_bootstrap_sample_takes_whole_hours(rng):
     _, counts = np.unique(again.density.draws[:, 0], return_counts=True)
     assert set(counts % 4) == {0}
     assert len(counts) < 50
+
+
+# Turned boxes
+
+
+def turned():
+    angle = 0.5
+    edges = 0.3 * np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    return TurnedBox([0.4, 0.2, 0.3], edges)
+
+
+def test_coordinates_in_a_turned_box_and_back():
+    u = np.random.default_rng(1).random((50, 3))
+    assert turned().to_u(turned().to_x_e(u)) == pytest.approx(u)
+    assert turned().volume == pytest.approx(0.027)
+
+
+def test_a_box_around_points_holds_them_and_follows_their_axes():
+    rng = np.random.default_rng(2)
+    points = 0.5 + rng.standard_normal((500, 3)) @ np.diag([1e-2, 1e-4, 1e-6]) @ turned().edges
+    box = TurnedBox.around(points)
+    u = box.to_u(points)
+    assert ((u > 0) & (u < 1)).all()
+    assert box.volume < 1e-9
+
+
+def test_samples_of_a_turned_box_stay_in_the_cube():
+    box = TurnedBox([-0.5, 0.2, 0.3], np.eye(3) * 0.8)
+    u, x_e = box.sample(1000, np.random.default_rng(1))
+    assert ((x_e >= 0) & (x_e <= 1)).all()
+    assert box.to_x_e(u) == pytest.approx(x_e)
+
+
+@pytest.mark.parametrize("edges", [np.eye(2), np.full((3, 3), np.nan)])
+def test_turned_boxes_need_numbers(edges):
+    with pytest.raises(InputError, match="expected d and d by d finite numbers"):
+        TurnedBox([0, 0, 0], edges)
+
+
+def test_a_box_knows_what_it_cuts_off():
+    box = TurnedBox([0, 0.2, 0.2], np.eye(3) * 0.5)
+    middle, at_a_face, at_the_bound = [0.25, 0.45, 0.45], [0.25, 0.695, 0.45], [0.001, 0.45, 0.45]
+    assert box.cuts_off(np.array([middle, at_a_face]), 0.02)
+    assert not box.cuts_off(np.array([middle, at_the_bound]), 0.02)  # there it is the cube that ends
+    assert not box.cuts_off(np.empty((0, 3)), 0.02)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_boxes_of_any_dimension(rng, size):
+    whole = TurnedBox.whole(size)
+    u, x_e = whole.sample(50, rng)
+    assert whole.volume == 1
+    assert np.array_equal(u, x_e)
+    around = TurnedBox.around(0.4 + 0.1 * rng.random((50, size)))
+    assert around.to_u(around.to_x_e(u)) == pytest.approx(u)
+    assert EpistemicBox([0.2] * size, [0.7] * size).volume == pytest.approx(0.5**size)

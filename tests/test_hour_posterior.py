@@ -9,15 +9,16 @@ import safetensors.numpy
 import torch
 import xarray as xr
 
-from flowcal.challenge import ALEATORY, TABLE_1
+from flowcal.challenge import ALEATORY, CONTROL, PROBLEM, TABLE_1
 from flowcal.errors import InputError
 from flowcal.files import Weights, WeightsError
-from flowcal.infer.networks import SeriesScaling
-from flowcal.infer.posteriors import Architecture, HourPosterior, train_posterior
+from flowcal.infer.hour_posterior import HourPosterior, SeriesScaling, train_posterior
 from flowcal.infer.train import Training
-from flowcal.infer.um1 import ALEATORY_FLOW, EPISTEMIC_FLOW, aleatory_runs
+from flowcal.infer.um1 import aleatory_flow, aleatory_runs, epistemic_flow
 from flowcal.simulate.observed import RealSystem, observed_hours
 from flowcal.simulate.windfarm import WindFarm
+
+ALEATORY_FLOW, EPISTEMIC_FLOW = aleatory_flow(PROBLEM), epistemic_flow(PROBLEM)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,8 @@ def test_gradients_reach_every_weight(runs):
     for architecture in (ALEATORY_FLOW, EPISTEMIC_FLOW, replace(ALEATORY_FLOW, coupling="spline")):
         network = HourPosterior(architecture, 1)
         size = len(architecture.parameters)
-        y, x_c = (torch.tensor(part, dtype=torch.float32) for part in (runs.y.values, runs.x.values[:, 5:]))
+        controls = runs.x.sel(input=list(architecture.controls)).values
+        y, x_c = (torch.tensor(part, dtype=torch.float32) for part in (runs.y.values, controls))
         network.scaling.learn(y)
         network.loss(torch.rand(300, size), y, x_c).mean().backward()
         assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in network.parameters())
@@ -76,7 +78,7 @@ def test_scaling_is_learned_and_goes_with_the_weights(posterior, runs):
 
 
 def test_an_output_that_never_changes_is_left_alone():
-    scaling = SeriesScaling("linear")
+    scaling = SeriesScaling("linear", 6)
     scaling.learn(torch.ones(10, 60, 6))
     assert torch.equal(scaling(torch.ones(1, 60, 6)), torch.zeros(1, 60, 6))
 
@@ -89,11 +91,11 @@ def test_hours_do_not_depend_on_their_neighbours(posterior, hours):
 
 def test_the_control_point_matters_only_where_it_is_read(runs, hours):
     moved = hours.assign(x_c=hours.x_c + 0.01)
-    for reads in (True, False):
-        network = HourPosterior(replace(ALEATORY_FLOW, reads_control=reads), 1)
+    for controls in (CONTROL, ()):
+        network = HourPosterior(replace(ALEATORY_FLOW, controls=controls), 1)
         assert same_answers(network, network, hours)
         theta = np.full((100, 2), 0.3)
-        assert np.array_equal(network.log_prob(theta, hours), network.log_prob(theta, moved)) != reads
+        assert np.array_equal(network.log_prob(theta, hours), network.log_prob(theta, moved)) == (not controls)
 
 
 def test_training_is_the_same_each_time(runs, posterior, hours):
@@ -169,7 +171,7 @@ def test_how_long_training_took_does_not_change_what_it_is(posterior):
 
 
 def test_refuses_observed_hours_to_train_on(hours):
-    with pytest.raises(InputError, match="no x; expected simulated hours"):
+    with pytest.raises(InputError, match="no x with X_a1, X_a2; expected simulated hours"):
         HourPosterior(ALEATORY_FLOW, 1).fit(hours, Training(epochs=1))
 
 
@@ -183,7 +185,9 @@ def test_a_folder_that_is_not_there_is_named(posterior, tmp_path):
     [
         ({"scaling": "cubic"}, "scaling is 'cubic'"),
         ({"dropout": 2.0}, "dropout"),
-        ({"parameters": ("X_a1", "X_a1")}, "each once"),
+        ({"parameters": ("X_a1", "X_a1")}, "distinct names"),
+        ({"outputs": "y1"}, "tuples of names"),
+        ({"steps": 10**6}, "10000 steps"),
         ({"encoder_layers": 1000}, "up to 12 layers"),
     ],
 )
@@ -192,14 +196,14 @@ def test_refuses_architectures(change, said):
         replace(ALEATORY_FLOW, **change)
 
 
-def test_refuses_other_misfits(posterior, hours):
+def test_refuses_other_misfits(posterior, runs, hours):
     with pytest.raises(InputError, match=r"theta has shape \(3, 2\)"):
         posterior.log_prob(np.zeros((3, 2)), hours)
     for shape in ((0,), 5, (2, 3)):
         with pytest.raises(InputError, match=r"expected \(n,\)"):
             posterior.sample(shape, hours, np.random.default_rng(1))
     with pytest.raises(InputError, match="X_b1"):
-        Architecture(("X_b1",), True, "root")
+        HourPosterior(replace(ALEATORY_FLOW, parameters=("X_b1",)), 1).fit(runs, Training(epochs=1))
     with pytest.raises(InputError, match="heads that divide"):
         replace(ALEATORY_FLOW, heads=5)
 
@@ -225,6 +229,11 @@ def rewrite(path, header=None, tensors=None):
     safetensors.numpy.save_file(tensors(values), path, {"flowcal": json.dumps(header(text))})
 
 
+def with_width(header, width):
+    built_with = header["built_with"]
+    return header | {"built_with": built_with | {"architecture": built_with["architecture"] | {"width": width}}}
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -240,11 +249,11 @@ def cut(path):
         (lambda path: rewrite(path, header=lambda h: {"kind": "HourPosterior"}), "do not fit their header"),
         (lambda path: rewrite(path, header=lambda h: [h]), "JSON object"),
         (
-            lambda path: rewrite(path, header=lambda h: h | {"architecture": h["architecture"] | {"width": 10**9}}),
+            lambda path: rewrite(path, header=lambda h: with_width(h, 10**9)),
             "a width up to 512",
         ),
         (
-            lambda path: rewrite(path, header=lambda h: h | {"architecture": h["architecture"] | {"width": 32}}),
+            lambda path: rewrite(path, header=lambda h: with_width(h, 32)),
             "do not fit their header",
         ),
         (lambda path: rewrite(path, tensors=lambda t: t | {"scaling.mean": np.zeros(5, np.float32)}), "scaling.mean"),

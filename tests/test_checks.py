@@ -5,11 +5,12 @@ import pytest
 import scipy.stats
 import xarray as xr
 
-from flowcal.challenge import TABLE_1
+from flowcal.challenge import PROBLEM, TABLE_1
 from flowcal.errors import InputError
 from flowcal.infer.checks import calibrate, coverage, energy_distance, predict_hours, predictive_levels, uniform_band
+from flowcal.infer.hour_posterior import HourPosterior
 from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
-from flowcal.infer.um1 import ALEATORY_FLOW, aleatory_runs
+from flowcal.infer.um1 import aleatory_flow, aleatory_runs
 from flowcal.simulate.windfarm import WindFarm
 
 
@@ -21,7 +22,7 @@ def rng():
 class Normals:
     """A posterior known in closed form: theta = 0.5 + 0.1 u, seen with noise of spread 0.1; or one too narrow."""
 
-    architecture = ALEATORY_FLOW
+    architecture = aleatory_flow(PROBLEM)
 
     def __init__(self, theta, rng, width=1.0):
         seen = theta + 0.1 * rng.standard_normal(theta.shape)
@@ -103,7 +104,5 @@ def test_predictive_levels_are_uniform_for_the_right_model_only(model, rng):
 
 
 def test_calibration_of_a_real_flow_has_its_names():
-    from flowcal.infer.posteriors import HourPosterior
-
-    result = calibrate(HourPosterior(ALEATORY_FLOW, 1), aleatory_runs(WindFarm(), 20, "fresh", 1), 10, 1)
+    result = calibrate(HourPosterior(aleatory_flow(PROBLEM), 1), aleatory_runs(WindFarm(), 20, "fresh", 1), 10, 1)
     assert result.parameter.values.tolist() == ["X_a1", "X_a2"]

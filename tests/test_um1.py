@@ -2,21 +2,27 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from flowcal.challenge import SWEEP_SEED, TABLE_1
+from flowcal.challenge import PROBLEM, SWEEP_SEED, TABLE_1
 from flowcal.errors import InputError
+from flowcal.infer.hour_posterior import HourPosterior
 from flowcal.infer.models import EpistemicBox, PooledDraws
-from flowcal.infer.posteriors import HourPosterior
 from flowcal.infer.um1 import (
-    ALEATORY_FLOW,
-    EPISTEMIC_FLOW,
+    UM1Settings,
+    aleatory_flow,
     aleatory_runs,
+    epistemic_flow,
     epistemic_runs,
     highest_density_box,
     infer_aleatory,
     infer_epistemic,
     infer_set,
+    infer_um1,
     joint_mode,
+    point_draws,
+    score_point,
+    update_points,
 )
 from flowcal.simulate.observed import RealSystem
 from flowcal.simulate.windfarm import WindFarm
@@ -59,11 +65,11 @@ def test_refuses(size, seeds, said):
         epistemic_runs(WindFarm(), [[0.1, 0.2]], TABLE_1[0], size, seeds, 1)
 
 
-def test_draws_of_all_hours_make_one_heap(hours):
-    f_a = PooledDraws.from_dataset(infer_aleatory(HourPosterior(ALEATORY_FLOW, 1), hours, 10, random_seed=1))
+def test_draws_of_all_hours_are_pooled(hours):
+    f_a = PooledDraws.from_dataset(infer_aleatory(HourPosterior(aleatory_flow(PROBLEM), 1), hours, 10, random_seed=1))
     assert f_a.density.draws.shape == (1000, 2)
     assert f_a.resolution == 0.01
-    x_e = infer_epistemic(HourPosterior(EPISTEMIC_FLOW, 1), hours, 7, random_seed=1).x_e
+    x_e = infer_epistemic(HourPosterior(epistemic_flow(PROBLEM), 1), hours, 7, random_seed=1).x_e
     assert x_e.shape == (700, 3)
 
 
@@ -80,10 +86,10 @@ def test_highest_density_box_is_the_shortest_that_holds_the_share():
     assert np.array_equal(highest_density_box(draws, 1).bounding_box, [draws.min(axis=0), draws.max(axis=0)])
 
 
-@pytest.mark.parametrize("level", [0, 1.1])
-def test_highest_density_box_refuses(level):
+@pytest.mark.parametrize("share", [0, 1.1])
+def test_highest_density_box_refuses(share):
     with pytest.raises(InputError, match="share above 0"):
-        highest_density_box(np.zeros((10, 3)), level)
+        highest_density_box(np.zeros((10, 3)), share)
 
 
 def test_joint_mode_is_where_most_draws_are():
@@ -121,3 +127,52 @@ def test_refuses_draws_that_are_none():
         epistemic_runs(WindFarm(), np.empty((0, 2)), TABLE_1[0], 5, "fixed", 1)
     with pytest.raises(InputError, match="at least one draw"):
         highest_density_box(np.empty((0, 3)), 0.9)
+
+
+@pytest.fixture(scope="module")
+def system():
+    """Hours at three control points, an f_a, and what step 2 makes of two of them."""
+    real, settings = RealSystem(), UM1Settings(runs=100, epochs=1, trial_hours=30, trial_draws=10, draws=5)
+    observed = xr.concat([real.observe(point).isel(sample=slice(20)) for point in TABLE_1[:3]], "sample")
+    f_a = PooledDraws(np.random.default_rng(1).random((60, 2)), hours=60)
+    return observed, f_a, settings, update_points(WindFarm(), observed, f_a, settings, numbers=(1, 3))
+
+
+def test_step_2_keeps_what_each_control_point_tells(system):
+    *_, updates = system
+    assert updates.point.values.tolist() == [1, 3]
+    assert updates.x_c.values.tolist() == [list(TABLE_1[0]), list(TABLE_1[2])]
+    assert dict(updates.x_e.sizes) == {"point": 2, "draw": 20 * 5, "parameter": 3}
+    assert dict(updates["rank"].sizes) == {"point": 2, "seeds": 2, "sample": 30, "parameter": 3}
+    assert dict(updates.held_out_loss.sizes) == {"point": 2, "epoch": 1}
+    assert updates.seeds.values.tolist() == ["fixed", "fresh"]
+    assert np.array_equal(point_draws(updates, [3]), updates.x_e.sel(point=3))
+
+
+def test_a_control_point_does_not_depend_on_the_others(system):
+    observed, f_a, settings, updates = system
+    alone = update_points(WindFarm(), observed, f_a, settings, numbers=(3,))
+    assert alone.drop_vars("seconds").identical(updates.drop_vars("seconds").sel(point=[3]))
+    moved = update_points(WindFarm(), observed, f_a, settings, numbers=(3,), random_seed=1)
+    assert not np.array_equal(moved.x_e, alone.x_e)
+
+
+def test_points_with_other_numbers_of_hours_are_padded(system):
+    observed, f_a, settings, _ = system
+    updates = update_points(WindFarm(), observed.isel(sample=slice(10, 40)), f_a, settings, numbers=(1, 2))
+    assert [len(point_draws(updates, [number])) for number in (1, 2)] == [50, 100]
+    assert infer_um1(updates, points=2)["points"] == [1, 2]
+
+
+def test_e_is_read_off_the_points_with_the_best_scores(system):
+    *_, updates = system
+    best = max((1, 3), key=lambda number: score_point(updates, number, "fixed")[0])
+    um_1 = infer_um1(updates, points=1, share=0.8)
+    assert um_1["points"] == [best]
+    assert {name: um_1[name] for name in ("low", "high", "best_guess")} == infer_set(point_draws(updates, [best]), 0.8)
+
+
+def test_numbers_of_no_control_point_are_refused(system):
+    observed, f_a, settings, _ = system
+    with pytest.raises(InputError, match=r"\[4\] are not among the 3 control points"):
+        update_points(WindFarm(), observed, f_a, settings, numbers=(1, 4))

@@ -1,0 +1,102 @@
+"""UM2, the uncertainty model from all observed hours at once: E first, then f_a at values of X_e from E."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from flowcal.files import Weights
+from flowcal.infer.families import FamilyDistribution
+from flowcal.infer.models import UncertaintyModel
+from flowcal.infer.networks import matching_header
+from flowcal.infer.train import Trainer
+from flowcal.infer.um2_aleatory import AleatoryEstimator, infer_population
+from flowcal.infer.um2_epistemic import CredibleSet, Rounds, infer_epistemic_set
+from flowcal.simulate.campaign import Runner
+from flowcal.simulate.simulator import Simulator
+
+__all__ = ["UM2", "UM2Settings", "infer_um2", "infer_um2_f_a"]
+
+VALUES_OF_X_E = 4  # posterior draws from E at which f_a is inferred
+
+
+@dataclass(frozen=True)
+class UM2Settings:
+    """How UM2 is inferred: the rounds of E, draws of X_a for each hour, and replicates of f_a."""
+
+    rounds: Rounds
+    draws: int
+    replicates: int
+
+
+@dataclass(frozen=True)
+class UM2:
+    """An inferred UM2: E, the best f_a, and other f_a that are as plausible given the hours.
+
+    `inferred` is what `infer_population` returned, `rounds` what `infer_epistemic_set` found by round, and `seconds`
+    the wall time of 'e' and 'f_a'.
+    """
+
+    e: CredibleSet
+    f_a: FamilyDistribution
+    replicates: list[FamilyDistribution]
+    inferred: dict[str, Any]
+    rounds: list[dict[str, Any]]
+    seconds: dict[str, float]
+
+    @property
+    def model(self) -> UncertaintyModel:
+        """The two together."""
+        return UncertaintyModel(self.f_a, self.e)
+
+    @classmethod
+    def from_weights(cls, weights: Weights, device: str = "auto") -> "UM2":
+        """What `infer_um2` returned."""
+        e = CredibleSet.from_weights(weights, device)
+        with matching_header(weights, CredibleSet.__name__) as header:
+            inferred = header["f_a"]
+            f_a, *replicates = map(FamilyDistribution.from_dict, (inferred["distribution"], *inferred["replicates"]))
+            return cls(e, f_a, replicates, inferred, header["found"]["rounds"], header["seconds"])
+
+
+def infer_um2(
+    simulator: Simulator,
+    observed: xr.Dataset,
+    estimator: AleatoryEstimator,
+    settings: UM2Settings,
+    random_seed: int | Sequence[int],
+    runner: Runner | None = None,
+    trainer: Trainer | None = None,
+) -> Weights:
+    """UM2 of all observed hours, one or more, for `UM2.from_weights`.
+
+    The random seed may be one for all, or three: for E, for the values of X_e, and for f_a. The weights are those of E,
+    for `CredibleSet.from_weights`; the header has f_a, as `infer_population` returns it, and the seconds spent.
+    """
+    e_seed, *other_seeds = (random_seed,) * 3 if isinstance(random_seed, int) else random_seed
+    start = time.perf_counter()
+    found = infer_epistemic_set(simulator, observed, estimator, settings.rounds, e_seed, runner, trainer)
+    e = CredibleSet.from_weights(found, "auto" if trainer is None else trainer.device)
+    middle = time.perf_counter()
+    f_a = infer_um2_f_a(estimator, observed, e, settings, other_seeds)
+    seconds = {"e": round(middle - start, 1), "f_a": round(time.perf_counter() - middle, 1)}
+    return Weights(found.header | {"f_a": f_a, "seconds": seconds}, found.tensors)
+
+
+def infer_um2_f_a(
+    estimator: AleatoryEstimator,
+    observed: xr.Dataset,
+    e: CredibleSet,
+    settings: UM2Settings,
+    random_seeds: Sequence[int],
+) -> dict[str, Any]:
+    """f_a of observed hours at values of X_e from an E, as `infer_population` returns it.
+
+    The hours may be fewer than those of E. The random seeds are for the values of X_e and for f_a.
+    """
+    x_e_seed, f_a_seed = random_seeds
+    x_e = e.posterior_sample(VALUES_OF_X_E, np.random.default_rng(x_e_seed))
+    return infer_population(estimator, observed, x_e, settings.draws, settings.replicates, f_a_seed)
