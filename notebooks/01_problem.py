@@ -17,7 +17,7 @@
 # challenge's own it is open, and it comes with a synthetic "real system" whose truth is known, so every method can be
 # marked.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"

@@ -14,12 +14,14 @@
 # Sobol' indices of the quantities that the designs are judged by, with the random seed as an input of its own, and one
 # look at what cancels when outputs are compared with each other.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
+sobol_base_samples = 2048
+bootstrap_resamples = 200
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -44,7 +46,7 @@ from myst_nb import glue
 study = Study(
     "sensitivity", profile, simulator, observations, scheduler, allowed_share
 )
-box = {"simulator": study.simulator, "runner": study.runner}
+box = study.box
 
 # %% [markdown]
 # ## One input at a time
@@ -291,8 +293,8 @@ indices = study.keep(
     "sobol",
     sobol,
     **box,
-    base_samples=study.profile.sobol_base_samples,
-    resamples=study.profile.bootstrap_resamples,
+    base_samples=sobol_base_samples,
+    resamples=bootstrap_resamples,
     random_seed=1,
 )
 

@@ -12,7 +12,7 @@
 # *The real system may be asked ten times. Where?* This chapter follows the paper's rule for choosing control points
 # {cite:p}`wang2025`, sets its Table 1 beside what the rule gives when it is written down as a procedure, collects a hundred hours at each point from the embedded real system, and holds its hours against the organisers' own where their file is at hand.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"

@@ -14,12 +14,18 @@
 # all observed hours, in one heap, are $f_a$. Here the step is built and run as published, tried on hours whose $X_a$ is
 # known, and set against the truth.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
+trial_epochs = 2
+trial_runs = 1000
+flow_epochs = 6
+flow_runs = 4000
+validation_hours = 300
+validation_draws = 200
 
 # %% tags=["hide-input"]
 from dataclasses import replace
@@ -51,8 +57,7 @@ from myst_nb import glue
 study = Study(
     "aleatory", profile, simulator, observations, scheduler, allowed_share
 )
-budget = study.profile
-box = {"simulator": study.simulator, "runner": study.runner}
+box = study.box
 observed = study.read("observations", "observed")
 
 # %% [markdown]
@@ -140,11 +145,11 @@ trials = {
     "spline couplings": {"coupling": "spline"},
     "learning rate 0.001": {"learning_rate": 1e-3},
     "batches of 256": {"batch_size": 256},
-    "three times the epochs": {"epochs": 3 * budget.trial_epochs},
+    "three times the epochs": {"epochs": 3 * trial_epochs},
 }
-chosen = replace(TRAINING, epochs=budget.trial_epochs)
+chosen = replace(TRAINING, epochs=trial_epochs)
 trial_runs = aleatory_runs(
-    size=budget.trial_runs, seeds="fixed", random_seed=11, **box
+    size=trial_runs, seeds="fixed", random_seed=11, **box
 )
 
 
@@ -221,15 +226,13 @@ study.claim(
 # observed hours. Beside it, the same with a seed of its own for every simulation. Nothing else differs.
 
 # %%
-training = replace(TRAINING, epochs=budget.aleatory_epochs)
+training = replace(TRAINING, epochs=flow_epochs)
 posteriors, models = {}, {}
 for name, seeds in (("as published", "fixed"), ("fresh seeds", "fresh")):
     weights = study.keep(
         f"flow_{seeds}",
         train_posterior,
-        runs=aleatory_runs(
-            size=budget.aleatory_runs, seeds=seeds, random_seed=1, **box
-        ),
+        runs=aleatory_runs(size=flow_runs, seeds=seeds, random_seed=1, **box),
         architecture=architecture,
         training=training,
         trainer=study.trainer,
@@ -276,12 +279,12 @@ tried = {
         calibrate,
         posterior=posteriors[name],
         runs=aleatory_runs(
-            size=budget.validation_hours,
+            size=validation_hours,
             seeds=seeds,
             random_seed=12,
             **box,
         ),
-        draws=budget.validation_draws,
+        draws=validation_draws,
         random_seed=13,
     )
     for number, (label, (name, seeds)) in enumerate(trials_of_flows.items(), 1)
@@ -494,7 +497,7 @@ minutes = {
     for name, posterior in posteriors.items()
 }
 best_distance = scores["fresh seeds"]["energy_distance"]
-glue("runs", f"{budget.aleatory_runs:,}", display=False)
+glue("runs", f"{flow_runs:,}", display=False)
 glue("hours", f"{all_hours:,}", display=False)
 glue("published_coverage", listed(covered["as published"]), display=False)
 glue("fresh_coverage", listed(covered["fresh seeds"]), display=False)

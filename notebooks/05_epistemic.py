@@ -14,12 +14,19 @@
 # three points are chosen, and intervals are read off. The chapter does so with rules in place of choices by hand, asks of each flow
 # whether it can be believed, and hands on $f_a$ and $E$ together as the uncertainty model UM1.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
+epistemic_points = (2, 7, 9)
+validation_hours = 300
+validation_draws = 200
+epistemic_runs = 1000
+epistemic_epochs = 10
+more_epistemic_runs = 0
+more_epistemic_epochs = 0
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -61,8 +68,7 @@ from scipy.stats import binom
 study = Study(
     "epistemic", profile, simulator, observations, scheduler, allowed_share
 )
-budget = study.profile
-box = {"simulator": study.simulator, "runner": study.runner}
+box = study.box
 observed = study.read("observations", "observed")
 f_a = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed"))
 
@@ -78,7 +84,7 @@ f_a = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed"))
 seen = list(dict.fromkeys(map(tuple, observed.x_c.values.tolist())))
 points = dict(enumerate(seen, 1))
 if seen == list(TABLE_1):  # else control points of your own, all of them
-    points = {number: points[number] for number in budget.epistemic_points}
+    points = {number: points[number] for number in epistemic_points}
 
 
 def update(name, numbers, runs, epochs, seeds="fixed", f_a=f_a):
@@ -91,8 +97,8 @@ def update(name, numbers, runs, epochs, seeds="fixed", f_a=f_a):
         settings=UM1Settings(
             runs=runs,
             epochs=epochs,
-            trial_hours=budget.validation_hours,
-            trial_draws=budget.validation_draws,
+            trial_hours=validation_hours,
+            trial_draws=validation_draws,
             seeds=seeds,
             draws=100,
         ),
@@ -107,9 +113,7 @@ def trials(updates, number, seeds):
     return updates.sel(point=number, seeds=seeds).dropna("sample")
 
 
-published = update(
-    "published", points, budget.epistemic_runs, budget.epistemic_epochs
-)
+published = update("published", points, epistemic_runs, epistemic_epochs)
 print(f"{len(published.point)} control points")
 study.claim(
     "each control point's hours give 10,000 draws",
@@ -354,12 +358,12 @@ figures.present(
 
 # %% tags=["hide-input"]
 published_points = sorted(PUBLISHED_POINTS & set(points))
-if budget.more_epistemic_runs and published_points:
+if more_epistemic_runs and published_points:
     more = update(
         "more",
         published_points,
-        budget.more_epistemic_runs,
-        budget.more_epistemic_epochs,
+        more_epistemic_runs,
+        more_epistemic_epochs,
     )
 else:
     more = None
@@ -376,8 +380,8 @@ study.claim(
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 readings = {
-    f"{budget.epistemic_runs:,}": published,
-    f"{budget.more_epistemic_runs:,}": more,
+    f"{epistemic_runs:,}": published,
+    f"{more_epistemic_runs:,}": more,
 }
 Markdown(
     markdown_table(
@@ -425,12 +429,12 @@ else:
 # published. The table shows how much of the spread that explains.
 
 # %% tags=["hide-input"]
-if budget.more_epistemic_runs and published_points:
+if more_epistemic_runs and published_points:
     mended = update(
         "mended",
         published_points,
-        budget.epistemic_runs,
-        budget.epistemic_epochs,
+        epistemic_runs,
+        epistemic_epochs,
         seeds="fresh",
         f_a=PooledDraws.from_dataset(study.read("aleatory", "f_a_fresh")),
     )

@@ -13,12 +13,17 @@
 # probability $\alpha$ whatever $X_e$ in $E$ is true {cite:p}`agrell2025`; the paper answers for all minutes of all hours taken
 # together {cite:p}`wang2025`. Both readings are computed here, for UM1, UM2 and the truth.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
+screened = 24
+interval_hours = 10_000
+search_hours = 2000
+trajectory_hours = 20_000
+interval_resamples = 8
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -54,8 +59,7 @@ from myst_nb import glue
 study = Study(
     "intervals", profile, simulator, observations, scheduler, allowed_share
 )
-budget = study.profile
-box = {"simulator": study.simulator, "runner": study.runner}
+box = study.box
 models = {
     **inferred_models(study),
     "truth": true_uncertainty_model(),
@@ -82,7 +86,7 @@ ALPHAS = (0.95, 0.999)
 # order statistics.
 
 # %%
-search = Search(screened=budget.screened, starts=2, tolerance=1e-3)
+search = Search(screened=screened, starts=2, tolerance=1e-3)
 flattened, trajectory = {}, {}
 for name, model in models.items():
     key = name.lower()
@@ -90,7 +94,7 @@ for name, model in models.items():
     flattened[name] = study.keep(
         f"flattened_{key}",
         flattened_intervals,
-        hours=budget.interval_hours,
+        hours=interval_hours,
         random_seed=1,
         **common,
     )
@@ -98,8 +102,8 @@ for name, model in models.items():
         f"trajectory_{key}",
         trajectory_intervals,
         search=search,
-        search_hours=budget.search_hours,
-        hours=budget.trajectory_hours,
+        search_hours=search_hours,
+        hours=trajectory_hours,
         random_seed=2,
         **common,
     )
@@ -232,9 +236,7 @@ figures.present(
 # of the same system would have moved them; the other loads of an hour are proportional to $y_4$.
 
 # %%
-replicates = inferred_replicates(
-    study, budget.interval_resamples, random_seed=4
-)
+replicates = inferred_replicates(study, interval_resamples, random_seed=4)
 moved = {
     name: study.keep(
         f"resampled_{name.lower()}",
@@ -245,7 +247,7 @@ moved = {
         .values,
         x_c=BASELINE,
         alphas=ALPHAS,
-        hours=budget.trajectory_hours,
+        hours=trajectory_hours,
         random_seed=3,
         **box,
     ).bound
@@ -314,7 +316,7 @@ two_sided = study.keep(
     model=models["truth"],
     x_c=BASELINE,
     alphas=[0.975],
-    hours=budget.interval_hours,
+    hours=interval_hours,
     random_seed=1,
     **box,
 )
@@ -339,7 +341,7 @@ published_y4 = PUBLISHED["Wang et al."].prediction[0.95]["y4"]
 runs = sum(
     int(result.attrs["runs"])
     for result in (*flattened.values(), two_sided, *trajectory.values())
-) + budget.trajectory_hours * sum(map(len, replicates.values()))
+) + trajectory_hours * sum(map(len, replicates.values()))
 for key, name in {"x_a2": "UM1", "true_x_a2": "truth"}.items():
     sample = models[name].f_a.sample(50_000, np.random.default_rng(5))
     glue(key, f"{sample[:, 1].mean():.2f}", display=False)
@@ -352,7 +354,7 @@ for name in replicates:
     )
     glue(f"held_{name.lower()}", held(name), display=False)
 glue("um_1_flat", as_interval(flattened["UM1"], 0.95), display=False)
-glue("hours", f"{budget.interval_hours:,}", display=False)
+glue("hours", f"{interval_hours:,}", display=False)
 glue("observed", f"{models['UM1'].f_a.hours:,}", display=False)
 glue("two_sided", as_interval(two_sided, 0.975), display=False)
 glue("one_sided", as_interval(flattened["truth"], 0.95), display=False)

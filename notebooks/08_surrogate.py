@@ -13,12 +13,18 @@
 # a million. The paper trains sixty networks that predict the outputs minute by minute {cite:p}`wang2025`. They come first here.
 # Then two smaller things that answer just what designs ask: the distribution of an hour's power, and of its peaks.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
+surrogate_runs = 4000
+surrogate_epochs = 6
+severity_runs = 3000
+emulator_runs = 30_000
+emulator_epochs = 20
+pof_calls = 5000
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -41,6 +47,7 @@ from flowcal.decide.paper import (
 from flowcal.decide.plane import AleatoryPlane
 from flowcal.decide.power import (
     PowerEmulator,
+    emulator_training,
     power_runs,
     tabulate_performance,
     train_power_emulator,
@@ -66,8 +73,7 @@ from scipy.stats import kstest
 study = Study(
     "surrogate", profile, simulator, observations, scheduler, allowed_share
 )
-budget = study.profile
-box = {"simulator": study.simulator, "runner": study.runner}
+box = study.box
 model = inferred_models(study)["UM2"]
 
 
@@ -88,7 +94,7 @@ def simulate(x, random_seed):
 # reach for any surrogate. It is measured by running inputs twice.
 
 # %%
-x = np.random.default_rng(1).random((budget.surrogate_runs, len(INPUTS)))
+x = np.random.default_rng(1).random((surrogate_runs, len(INPUTS)))
 surrogate = TimeStepSurrogate.from_weights(
     study.keep(
         "time_steps",
@@ -96,7 +102,7 @@ surrogate = TimeStepSurrogate.from_weights(
         runs=simulate(x, 1),
         width=64,
         training=Training(
-            epochs=budget.surrogate_epochs, batch_size=128, learning_rate=3e-3
+            epochs=surrogate_epochs, batch_size=128, learning_rate=3e-3
         ),
         trainer=study.trainer,
     )
@@ -181,7 +187,7 @@ study.claim(
 severity = measure_severity(
     x_e=[0.5] * 3,
     x_c=[0.5] * 3,
-    runs=budget.severity_runs,
+    runs=severity_runs,
     rng=np.random.default_rng(6),
     **box,
 )
@@ -208,8 +214,8 @@ emulator = PowerEmulator.from_weights(
         "power",
         train_power_emulator,
         model=model,
-        size=budget.emulator_runs,
-        training=budget.emulator_training,
+        size=emulator_runs,
+        training=emulator_training(emulator_epochs),
         trainer=study.trainer,
         **box,
     )
@@ -289,17 +295,13 @@ integral, sampled, crude, power = {}, {}, {}, {}
 for name, x_c in designs.items():
     place = {"x_e": x_e, "x_c": x_c, **box}
     integral[name] = curve.pof(severities_of([x_e], [x_c]))[0]
-    sampled[name] = sampled_pof(
-        plane, calls=budget.pof_calls, random_seed=12, **place
-    )
-    crude[name] = crude_pof(
-        model.f_a, calls=budget.pof_calls, random_seed=13, **place
-    )
+    sampled[name] = sampled_pof(plane, calls=pof_calls, random_seed=12, **place)
+    crude[name] = crude_pof(model.f_a, calls=pof_calls, random_seed=13, **place)
     power[name] = verified_performance(
         emulator,
         performance,
         model.f_a,
-        hours=budget.pof_calls,
+        hours=pof_calls,
         random_seed=14,
         **place,
     )
@@ -334,8 +336,8 @@ Markdown(
         [
             "design",
             "integral",
-            f"importance sampling, {budget.pof_calls:,} calls",
-            f"crude, {budget.pof_calls:,} calls",
+            f"importance sampling, {pof_calls:,} calls",
+            f"crude, {pof_calls:,} calls",
             "$J$ emulated [MW]",
             "$J$ simulated [MW]",
         ],
@@ -355,8 +357,8 @@ Markdown(
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 glue("width", surrogate.built_with["width"], display=False)
-glue("runs", f"{budget.surrogate_runs:,}", display=False)
-glue("emulator_runs", f"{budget.emulator_runs:,}", display=False)
+glue("runs", f"{surrogate_runs:,}", display=False)
+glue("emulator_runs", f"{emulator_runs:,}", display=False)
 glue("mean_r_squared", f"{quality.r_squared.mean().item():.3f}", display=False)
 glue("mean_ceiling", f"{quality.ceiling.mean().item():.3f}", display=False)
 glue("peak_ratio", f"{1 - ratio:.0%}", display=False)

@@ -13,20 +13,43 @@
 # come from a swarm on its surrogate {cite:p}`wang2025`. They are rebuilt here first. Then come ours, for UM1, UM2 and the truth, with
 # probabilities of failure down to one in a hundred million; and every published design is judged by the truth.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
+interval_resamples = 8
+population_replicates = 10
+published_iterations = 8
+emulator_runs = 30_000
+emulator_epochs = 20
+refinement_runs = 20_000
+refinement_epochs = 8
+severity_runs = 3000
+design_starts = 8
+design_hours = 2000
+pof_calls = 5000
+landscape_points = 15
+polishing_hours = 2000
 
 # %% tags=["hide-input"]
 import numpy as np
 from flowcal.challenge import BASELINE, PUBLISHED
-from flowcal.decide.design import DESIGN_PROBLEMS, DesignError, find_design
+from flowcal.decide.design import (
+    DESIGN_PROBLEMS,
+    DesignError,
+    Effort,
+    find_design,
+)
 from flowcal.decide.failure import failure_curves
 from flowcal.decide.paper import TimeStepSurrogate, published_design
-from flowcal.decide.power import PowerEmulator, tabulate_performance
+from flowcal.decide.power import (
+    PowerEmulator,
+    emulator_training,
+    refinement_training,
+    tabulate_performance,
+)
 from flowcal.decide.problems import (
     DesignSettings,
     FailureSeverities,
@@ -57,15 +80,14 @@ from myst_nb import glue
 study = Study(
     "designs", profile, simulator, observations, scheduler, allowed_share
 )
-budget = study.profile
-box = {"simulator": study.simulator, "runner": study.runner}
+box = study.box
 models = {
     **inferred_models(study),
     "truth": true_uncertainty_model(),
 }
 replicates = {
-    "UM1": inferred_replicates(study, budget.interval_resamples, 1)["UM1"],
-    "UM2": inferred_replicates(study, budget.population_replicates, 1)["UM2"],
+    "UM1": inferred_replicates(study, interval_resamples, 1)["UM1"],
+    "UM2": inferred_replicates(study, population_replicates, 1)["UM2"],
     "truth": [],
 }
 
@@ -114,7 +136,7 @@ as_published = {
         x_a=x_a,
         epistemic_draws=10,
         particles=20,
-        iterations=budget.published_iterations,
+        iterations=published_iterations,
         random_seed=1,
     )
     for number, (name, goal) in enumerate(DESIGN_PROBLEMS.items())
@@ -135,14 +157,14 @@ as_published = {
 
 # %%
 settings = DesignSettings(
-    emulator_runs=budget.emulator_runs,
-    emulator_training=budget.emulator_training,
-    refinement_runs=budget.refinement_runs,
-    refinement_training=budget.refinement_training,
-    severity_runs=budget.severity_runs,
-    effort=budget.effort,
-    hours=budget.design_hours,
-    pof_calls=budget.pof_calls,
+    emulator_runs=emulator_runs,
+    emulator_training=emulator_training(emulator_epochs),
+    refinement_runs=refinement_runs,
+    refinement_training=refinement_training(refinement_epochs),
+    severity_runs=severity_runs,
+    effort=Effort(design_starts),
+    hours=design_hours,
+    pof_calls=pof_calls,
 )
 everywhere = study.read("surrogate", "power")  # as trained for UM2
 solved = {
@@ -177,7 +199,7 @@ emulator = PowerEmulator.from_weights(everywhere)
 )
 (curve,) = failure_curves([models["UM2"].f_a], solved["UM2"].severity)
 severities = FailureSeverities(**box)
-grid, heights = np.linspace(0, 1, budget.landscape_points), np.linspace(0, 1, 9)
+grid, heights = np.linspace(0, 1, landscape_points), np.linspace(0, 1, 9)
 x_c = np.stack(np.meshgrid(heights, grid, grid, indexing="ij"), -1).reshape(
     -1, 3
 )[:, [1, 2, 0]]
@@ -373,8 +395,8 @@ judged = study.keep(
     judge_by_truth,
     designs=tried,
     best=best["x_c"],
-    hours=budget.pof_calls,
-    pof_calls=budget.pof_calls,
+    hours=pof_calls,
+    pof_calls=pof_calls,
     random_seed=4,
     **box,
 )
@@ -419,7 +441,7 @@ climbed = [
         f_a=truth.f_a,
         x_e=true_x_e,
         x_c=x_c,
-        hours=budget.polishing_hours,
+        hours=polishing_hours,
         random_seed=6,
         **box,
     )
@@ -431,7 +453,7 @@ found = study.keep(
     f_a=truth.f_a,
     x_e=true_x_e,
     designs=[*optima, *climbed],
-    hours=10 * budget.polishing_hours,
+    hours=10 * polishing_hours,
     random_seed=7,
     **box,
 )
@@ -504,7 +526,7 @@ def front(name):
                 performance,
                 severities,
                 model.e,
-                budget.effort,
+                Effort(design_starts),
                 problem_of(study.simulator),
                 required_severity(curves, epsilon),
             )
@@ -551,9 +573,9 @@ seconds = solved["UM2"].result["seconds"] + sum(
     for network in (emulator, solved["UM2"].emulator)
 )
 calls = (
-    budget.emulator_runs
-    + budget.refinement_runs
-    + budget.severity_runs
+    emulator_runs
+    + refinement_runs
+    + severity_runs
     + 2 * solved["UM2"].result["calls"]["search"]
     + solved["UM2"].result["calls"]["verification"]
 )
@@ -563,7 +585,7 @@ study.claim(
 )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-glue("iterations", budget.published_iterations, display=False)
+glue("iterations", published_iterations, display=False)
 glue("seconds", f"{seconds:.0f}", display=False)
 glue("calls", f"{calls:,}", display=False)
 glue("hours_alone", f"{calls * 0.2 / 3600:.0f}", display=False)

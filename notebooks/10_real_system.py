@@ -13,12 +13,17 @@
 # Everything of *What observations share* is applied to them as it stands. Where the organisers' file is not at hand
 # (`flowcal fetch` brings it), a hundred hours of the embedded system at the same point take its place, and the page says so.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
+shared_rounds = 3
+shared_data_sets = 3000
+shared_epochs = 8
+population_draws = 32
+population_replicates = 10
 
 # %% tags=["hide-input"]
 import warnings
@@ -33,7 +38,9 @@ from flowcal.infer.um2_aleatory import AleatoryEstimator
 from flowcal.infer.um2_epistemic import (
     SURPRISE,
     MisspecifiedWarning,
+    Rounds,
     infer_epistemic_set,
+    set_training,
 )
 from flowcal.report import figures
 from flowcal.report.inferred import moments, tail_of
@@ -55,8 +62,7 @@ from myst_nb import glue
 study = Study(
     "real_system", profile, simulator, observations, scheduler, allowed_share
 )
-budget = study.profile
-box = {"simulator": study.simulator, "runner": study.runner}
+box = study.box
 estimator = AleatoryEstimator.from_weights(study.read("shared", "estimator"))
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -80,16 +86,13 @@ print(
 # 0.666 and 0.5, may have been rounded or cut: every simulated data set has one of its own within 0.001 of it.
 
 # %%
-rounds = replace(
-    budget.rounds,
+rounds = Rounds(
+    shared_rounds,
+    shared_data_sets,
+    replace(set_training(2 * shared_epochs), batch_size=64),
     hours=20,
     responses=True,
     control_tolerance=1e-3,
-    training=replace(
-        budget.rounds.training,
-        epochs=2 * budget.shared_epochs,
-        batch_size=64,
-    ),
 )
 um_2 = UM2.from_weights(
     study.keep(
@@ -97,9 +100,7 @@ um_2 = UM2.from_weights(
         infer_um2,
         observed=observed,
         estimator=estimator,
-        settings=UM2Settings(
-            rounds, budget.population_draws, budget.population_replicates
-        ),
+        settings=UM2Settings(rounds, population_draws, population_replicates),
         random_seed=[1, 4, 1],  # for E, for values of X_e, for f_a
         trainer=study.trainer,
         **box,

@@ -13,15 +13,21 @@
 # hundred hours at each of Table 1's points, is inferred with the budgets of `full`, and is held against its own truth: $E$, $f_a$, its
 # tail, and the designs that follow.
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
+shared_rounds = 3
+shared_data_sets = 3000
+shared_epochs = 8
+population_draws = 32
+population_replicates = 10
 
 # %% tags=["hide-input"]
 import numpy as np
+from flowcal.infer.um2_epistemic import Rounds, set_training
 from flowcal.report import figures
 from flowcal.report.replication import read_replication
 from flowcal.report.synthetic import EPSILON, SHAPES, judge
@@ -34,7 +40,6 @@ from scipy.stats import binomtest
 study = Study(
     "other_truths", profile, simulator, observations, scheduler, allowed_share
 )
-budget = study.profile
 replication = read_replication()
 systems, summary = replication["systems"], replication["summary"]
 
@@ -52,9 +57,9 @@ one = study.keep(
     number=0,
     simulator=study.simulator,
     weights=study.read("shared", "estimator"),
-    rounds=budget.rounds,
-    draws=budget.population_draws,
-    replicates=budget.population_replicates,
+    rounds=Rounds(shared_rounds, shared_data_sets, set_training(shared_epochs)),
+    draws=population_draws,
+    replicates=population_replicates,
 )
 study.claim("E holds the truth of another system as well", one["contains"])
 

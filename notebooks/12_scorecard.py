@@ -18,7 +18,7 @@
 # hours of the organisers' system, and "the truth" is the embedded one's, made after a hundred of its hours
 # ([what this cannot say](../book/limits.md)).
 
-# %% tags=["parameters", "remove-input"]
+# %% tags=["parameters"]
 profile = "quick"
 simulator = "windfarm"
 observations = "embedded"

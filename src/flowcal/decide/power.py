@@ -36,6 +36,8 @@ from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
 __all__ = [
+    "emulator_training",
+    "refinement_training",
     "Performance",
     "PowerEmulator",
     "power_runs",
@@ -179,6 +181,16 @@ def _network(inputs: int, outputs: int) -> nn.Sequential:
     sizes = (inputs, *[WIDTH] * DEPTH)
     hidden = [part for size in sizes[:-1] for part in (nn.Linear(size, WIDTH), nn.SiLU())]
     return nn.Sequential(*hidden, nn.Linear(WIDTH, outputs))
+
+
+def emulator_training(epochs: int) -> Training:
+    """How the emulator is trained on control points from all over the cube."""
+    return Training(epochs=epochs, batch_size=512, learning_rate=6e-3)
+
+
+def refinement_training(epochs: int) -> Training:
+    """How it is trained on near designs."""
+    return Training(epochs=epochs, batch_size=512, learning_rate=2e-3)
 
 
 def power_runs(

@@ -39,6 +39,7 @@ from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
 __all__ = [
+    "estimator_training",
     "AleatoryEstimator",
     "HourLikelihood",
     "estimator_runs",
@@ -134,6 +135,11 @@ class AleatoryEstimator:
             raise InputError(f"x_e has shape {x_e.shape}; expected ({size},) or ({len(x_c)}, {size}).")
         statistics = hour_statistics(hours.y.transpose("sample", "time", "output").values, self.problem)
         return np.hstack([statistics, np.broadcast_to(x_e, (len(x_c), size)), x_c.values])
+
+
+def estimator_training(epochs: int) -> Training:
+    """How the estimator of X_a is trained."""
+    return Training(epochs=epochs, batch_size=512, learning_rate=2e-3)
 
 
 def estimator_runs(simulator: Simulator, size: int, random_seed: int, runner: Runner | None = None) -> xr.Dataset:

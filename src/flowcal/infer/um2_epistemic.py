@@ -34,7 +34,15 @@ from flowcal.problem import BOUNDS, Problem
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
-__all__ = ["SURPRISE", "CredibleSet", "EmptySet", "MisspecifiedWarning", "Rounds", "infer_epistemic_set"]
+__all__ = [
+    "SURPRISE",
+    "CredibleSet",
+    "EmptySet",
+    "MisspecifiedWarning",
+    "Rounds",
+    "infer_epistemic_set",
+    "set_training",
+]
 
 Array = NDArray[np.float64]
 
@@ -197,6 +205,11 @@ class Rounds:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1.")
         if not 0 <= self.control_tolerance < 1:
             raise InputError(f"control_tolerance is {self.control_tolerance}; expected a number from 0 to below 1.")
+
+
+def set_training(epochs: int) -> Training:
+    """How the flow of each round is trained."""
+    return Training(epochs=epochs, batch_size=256, learning_rate=3e-3)
 
 
 def infer_epistemic_set(

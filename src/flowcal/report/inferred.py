@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.errors import InputError
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.infer.um2 import UM2
 from flowcal.study import Study
 
 __all__ = [

@@ -12,11 +12,16 @@ import numpy as np
 from pydantic import ConfigDict, Field, JsonValue
 from tqdm import tqdm
 
-from flowcal.artifacts import ArtifactError, code_digest, digest
+from flowcal.artifacts import ArtifactError, digest
+from flowcal.chapters import chapter_budget
+from flowcal.code import code_digest
+from flowcal.decide.design import Effort
+from flowcal.decide.power import emulator_training
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Record, as_record, read_json, write_json
+from flowcal.infer.um2_epistemic import Rounds, set_training
 from flowcal.report.synthetic import TAIL, judge, judge_designs, judge_paper
-from flowcal.study import PROFILES, Study, find_root
+from flowcal.study import Study, find_root
 
 __all__ = [
     "Replication",
@@ -140,24 +145,26 @@ def write_replication(
         Address of a Dask scheduler; without one, processes of this machine do it.
     """
     study = Study("score", "full")
-    budget, box = study.profile, {"simulator": study.simulator}
+    shared, epistemic = chapter_budget("shared", "full"), chapter_budget("epistemic", "full")
+    modest = chapter_budget("designs", "quick")
+    box = {"simulator": study.simulator}
+    training = set_training(shared["shared_epochs"])
     ours = {
         "weights": study.read("shared", "estimator"),
-        "rounds": budget.rounds,
-        "draws": budget.population_draws,
-        "replicates": budget.population_replicates,
+        "rounds": Rounds(shared["shared_rounds"], shared["shared_data_sets"], training),
+        "draws": shared["population_draws"],
+        "replicates": shared["population_replicates"],
     }
-    modest = PROFILES["quick"]
     papers = {
         "weights": study.read("aleatory", "flow_fixed"),
-        "runs": budget.epistemic_runs,
-        "epochs": budget.epistemic_epochs,
-        "held_out": budget.validation_hours,
+        "runs": epistemic["epistemic_runs"],
+        "epochs": epistemic["epistemic_epochs"],
+        "held_out": epistemic["validation_hours"],
     }
     designs = ours | {
-        "size": modest.emulator_runs,
-        "training": modest.emulator_training,
-        "effort": modest.effort,
+        "size": modest["emulator_runs"],
+        "training": emulator_training(modest["emulator_epochs"]),
+        "effort": Effort(modest["design_starts"]),
     }
     try:
         published = read_replication()
@@ -314,5 +321,5 @@ def _folder(function: Callable[..., Any], settings: Mapping[str, Any]) -> Path:
 
     The digits of a network that is trained on another processor differ, and what is judged with it hardly does.
     """
-    recipe = digest([code_digest(function.__module__), function.__name__, dict(settings)])
+    recipe = digest([code_digest([(function.__module__, function.__name__)]), dict(settings)])
     return find_root() / "artifacts" / "score" / recipe[:12]
