@@ -223,7 +223,9 @@ def infer_epistemic_set(
 ) -> Weights:
     """The set E of X_e that fits all observed hours together, for `CredibleSet.from_weights` [1]_.
 
-    The estimator decides which X_a the simulated hours get: those of the observed hours as far as X_e is known.
+    The estimator decides which X_a the simulated hours get: those of the observed hours as far as X_e is known. If in
+    some round the observations look like no simulation, a `MisspecifiedWarning` says so, and the set is that of the
+    round before.
 
     Returns
     -------
@@ -231,11 +233,6 @@ def infer_epistemic_set(
         The header's 'found' has a row for each round: 'simulations', 'held_out_loss', 'volume', 'width', 'surprise'
         (share of the data sets predicted from its set that lie as far from the others as the observed one does),
         'cut_off' (whether the search box cuts off the set), and 'kept' (false for a last one that was a surprise).
-
-    Warns
-    -----
-    MisspecifiedWarning
-        If in some round the observations look like no simulation. The set of the round before is returned then.
     """
     problem, rng = problem_of(simulator), np.random.default_rng([random_seed, 4])
     summary, features = _summarise_observed(observed, rounds, problem)
@@ -353,8 +350,7 @@ def _threshold(
 ) -> float:
     """Log density that a share `credibility` of the true values of simulated data sets reach [2]_.
 
-    Each is compared with the mean log density of draws from its own posterior, so that wide and narrow posteriors are
-    comparable.
+    Each is compared with the mean log density of draws from its own posterior, which may be wide or narrow.
     """
 
     def usual(given: Array, draws: int) -> Array:
