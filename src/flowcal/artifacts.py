@@ -198,8 +198,9 @@ def _recipe(function: Callable[..., Any], settings: Mapping[str, Any], versions:
         "libraries": dict(versions),
         "settings": digest(settings),
     }
-    training = getattr(settings.get("training"), "random_seed", None)
-    return recipe | {"key": digest_of_json([recipe, patches(needed)]), "seed": settings.get("random_seed", training)}
+    seed = settings.get("random_seed", getattr(settings.get("training"), "random_seed", None))
+    key = digest_of_json([recipe, patches(needed)])
+    return recipe | {"key": key, "seed": seed if isinstance(seed, int) else None}
 
 
 def _code_now(roots: Iterable[str]) -> dict[str, str]:

@@ -386,7 +386,7 @@ class _Kernel(AsyncKernelManager):
         """How the kernel is started."""
         command = [sys.executable, "-m", "flowcal.kernel", "-f", "{connection_file}"]
         threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
-        env = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        env = {name: os.environ.get(name) or threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
         return KernelSpec(argv=command, language="python", env=env | {RECORD: self.config.Flowcal.record})
 

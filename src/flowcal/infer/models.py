@@ -17,8 +17,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from flowcal.artifacts import digest
 from flowcal.errors import InputError
+from flowcal.fingerprint import digest
 from flowcal.problem import BOUNDS
 
 __all__ = [

@@ -27,9 +27,9 @@ from torch.distributions.transforms import CumulativeDistributionTransform
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
-from flowcal.artifacts import digest
 from flowcal.errors import InputError
 from flowcal.files import Weights, WeightsError
+from flowcal.fingerprint import digest
 from flowcal.infer.train import History, Trainer, Training, seeded, train
 
 __all__ = ["BoundedFlow", "Coupling", "FeaturePosterior", "Layout", "SavedNetwork", "matching_header", "tupled"]

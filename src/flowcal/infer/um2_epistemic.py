@@ -22,9 +22,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from flowcal.artifacts import digest
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Weights
+from flowcal.fingerprint import digest
 from flowcal.infer.contrasts import hours_by_point, output_contrasts, response_lags, response_loads
 from flowcal.infer.models import TurnedBox, check_points, in_cube
 from flowcal.infer.networks import FeaturePosterior, Layout, matching_header
