@@ -47,7 +47,7 @@ SLACK = 1e-4  # by which a worst case may be worse than what the programme knew
 SAME_BASIN = 0.03  # distance below which two polished designs are one
 INFEASIBLE = 1e-5  # shortfall of a failure severity that still counts as reached
 STEP = 1e-6  # of differences that stand for derivatives
-LARGEST_SEVERITY = 10.0  # stands for a failure severity that is never reached
+LARGEST_SEVERITY = 10.0  # replaces a failure severity that is never reached
 
 
 class DesignError(FlowcalError):
@@ -157,14 +157,15 @@ def find_design(
 
     Examples
     --------
-    >>> from flowcal.challenge import PROBLEM
     >>> from flowcal.infer.models import EpistemicBox
+    >>> from flowcal.simulate.simulator import problem_of
+    >>> from flowcal.simulate.windfarm import WindFarm
     >>> def performance(x_e, x_c):  # in place of a simulator's
     ...     return 8 - np.square(x_c - 0.4).sum(axis=1) - x_e[:, 0] * x_c[:, 0]
     >>> def failure_severities(x_e, x_c):
     ...     return 1 - 0.5 * x_c
     >>> e, effort = EpistemicBox([0.2, 0, 0], [0.4, 1, 1]), Effort(starts=2)
-    >>> design = find_design(performance, failure_severities, e, effort, PROBLEM)
+    >>> design = find_design(performance, failure_severities, e, effort, problem_of(WindFarm()))
     >>> np.round(design.x_c, 2).tolist()
     [0.2, 0.4, 0.4]
     """
