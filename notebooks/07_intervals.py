@@ -19,10 +19,10 @@ simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
-screened = 24
+screened = 16
 interval_hours = 10_000
-search_hours = 2000
-trajectory_hours = 20_000
+search_hours = 1000
+trajectory_hours = 10_000
 interval_resamples = 8
 
 # %% tags=["hide-input"]

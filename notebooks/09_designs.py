@@ -21,7 +21,7 @@ scheduler = None
 allowed_share = 0.0
 interval_resamples = 8
 population_replicates = 10
-published_iterations = 8
+published_iterations = 5
 emulator_runs = 30_000
 emulator_epochs = 20
 refinement_runs = 20_000
@@ -32,6 +32,7 @@ design_hours = 2000
 pof_calls = 5000
 landscape_points = 15
 polishing_hours = 2000
+front_points = 3
 
 # %% tags=["hide-input"]
 import numpy as np
@@ -508,7 +509,7 @@ Markdown(
 # The problem with a constraint, solved for a range of $\epsilon$.
 
 # %%
-EPSILONS = np.logspace(-3.5, -7, 6)
+EPSILONS = np.logspace(-3.5, -7, front_points)
 
 
 def front(name):

@@ -20,8 +20,8 @@ observations = "embedded"
 scheduler = None
 allowed_share = 0.0
 shared_rounds = 3
-shared_data_sets = 3000
-shared_epochs = 8
+shared_data_sets = 2000
+shared_epochs = 6
 population_draws = 32
 population_replicates = 10
 

@@ -126,8 +126,8 @@ def uniform_band(
 def energy_distance(first: ArrayLike, second: ArrayLike) -> float:
     """Energy distance [4]_ between the distributions of two samples (n, d) and (m, d); about 0 where they agree.
 
-    The squared distance 2 E|X - Y| - E|X - X'| - E|Y - Y'|, without pairs of a draw with itself. So it is unbiased and
-    may be negative.
+    The squared distance 2 E d(X, Y) - E d(X, X') - E d(Y, Y'), d being Euclidean, without pairs of a draw with itself.
+    So it is unbiased and may be negative.
 
     Examples
     --------

@@ -213,14 +213,24 @@ class BoundedKernelDensity:
         marginal.bandwidth = self.bandwidth[[column]]
         return np.exp(marginal.log_prob(np.asarray(x, np.float64)[:, None]))
 
+    def on_grid(self, axis: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Density of two dimensions at all pairs of values (m,) on one axis: (m, m), rows along the second."""
+        first, second = (self._kernels(axis, column) for column in range(2))
+        return second @ first.T / len(self.draws)
+
     def _density(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         product = np.ones((len(x), len(self.draws)))
-        for points, centres, width in zip(x.T, self.draws.T, self.bandwidth, strict=True):
-            images = (centres, -centres, 2 - centres, centres - 2, centres + 2)  # more are out of a kernel's reach
-            product *= sum(np.exp(-0.5 * ((points[:, None] - image) / width) ** 2) for image in images)
-            product /= width * np.sqrt(2 * np.pi)
+        for column, points in enumerate(x.T):
+            product *= self._kernels(points, column)
         density: NDArray[np.float64] = product.mean(axis=1)
         return density
+
+    def _kernels(self, points: NDArray[np.float64], column: int) -> NDArray[np.float64]:
+        """Density of every kernel at points (m,) along one dimension, (m, n)."""
+        centres, width = self.draws[:, column], self.bandwidth[column]
+        images = (centres, -centres, 2 - centres, centres - 2, centres + 2)  # more are out of a kernel's reach
+        found = sum((np.exp(-0.5 * ((points[:, None] - image) / width) ** 2) for image in images), np.zeros(()))
+        return found / (width * np.sqrt(2 * np.pi))
 
 
 def _reflect(x: NDArray[np.float64]) -> NDArray[np.float64]:
