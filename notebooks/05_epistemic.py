@@ -24,7 +24,7 @@ epistemic_points = (2, 7, 9)
 validation_hours = 300
 validation_draws = 200
 epistemic_runs = 1000
-epistemic_epochs = 10
+epistemic_epochs = 7
 more_epistemic_runs = 0
 more_epistemic_epochs = 0
 

@@ -54,9 +54,9 @@ from flowcal.decide.power import (
 )
 from flowcal.decide.problems import verified_performance
 from flowcal.infer.train import Training
+from flowcal.infer.um2 import UM2
 from flowcal.problem import SEED_MAX
 from flowcal.report import figures
-from flowcal.report.inferred import inferred_models
 from flowcal.report.tables import (
     listed,
     markdown_table,
@@ -74,7 +74,7 @@ study = Study(
     "surrogate", profile, simulator, observations, scheduler, allowed_share
 )
 box = study.box
-model = inferred_models(study)["UM2"]
+model = UM2.from_weights(study.read("shared", "um_2")).model
 
 
 def simulate(x, random_seed):

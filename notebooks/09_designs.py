@@ -126,24 +126,24 @@ drawn = {
     "uniform": rng.random((100, 2)),
     "f_a": models["UM1"].f_a.sample(100, rng),
 }
-as_published = {
-    (name, how): study.keep(
-        f"published_{number}_{how}",
-        published_design,
-        surrogate=surrogate,
-        e=models["UM1"].e,
-        goal=goal,
-        problem=problem_of(study.simulator),
-        x_a=x_a,
-        epistemic_draws=10,
-        particles=20,
-        iterations=published_iterations,
-        random_seed=1,
-    )
+tried_by_swarm = {
+    (name, how): (f"published_{number}_{how}", {"goal": goal, "x_a": x_a})
     for number, (name, goal) in enumerate(DESIGN_PROBLEMS.items())
     for how, x_a in drawn.items()
     if goal.epsilon != 1e-6
 }
+swarms = study.keep_all(
+    published_design,
+    dict(tried_by_swarm.values()),
+    surrogate=surrogate,
+    e=models["UM1"].e,
+    problem=problem_of(study.simulator),
+    epistemic_draws=10,
+    particles=20,
+    iterations=published_iterations,
+    random_seed=1,
+)
+as_published = {key: swarms[kept] for key, (kept, _) in tried_by_swarm.items()}
 
 # %% [markdown]
 # ## Ours
@@ -168,21 +168,24 @@ settings = DesignSettings(
     pof_calls=pof_calls,
 )
 everywhere = study.read("surrogate", "power")  # as trained for UM2
+solved_by_name = study.keep_all(
+    designs_for,
+    {
+        f"designs_{name.lower()}": {
+            "model": model,
+            "replicates": replicates[name],
+            "emulator": everywhere if name == "UM2" else None,
+        }
+        for name, model in models.items()
+    },
+    settings=settings,
+    random_seed=3,
+    trainer=study.trainer,
+    **box,
+)
 solved = {
-    name: SolvedDesigns.from_weights(
-        study.keep(
-            f"designs_{name.lower()}",
-            designs_for,
-            model=model,
-            replicates=replicates[name],
-            settings=settings,
-            random_seed=3,
-            emulator=everywhere if name == "UM2" else None,
-            trainer=study.trainer,
-            **box,
-        )
-    )
-    for name, model in models.items()
+    name: SolvedDesigns.from_weights(solved_by_name[f"designs_{name.lower()}"])
+    for name in models
 }
 designs = {name: found.designs for name, found in solved.items()}
 

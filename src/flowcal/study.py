@@ -4,9 +4,11 @@ import os
 import re
 import shlex
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ClaimFailed", "Study", "chapter_lock", "chapter_names", "find_root", "make_simulator", "split_command"]
 
 EMBEDDED = ("windfarm", "embedded")
+SIDE_BY_SIDE = 2  # processes that make the artifacts of one chapter
 
 
 class ClaimFailed(FlowcalError):
@@ -96,6 +99,19 @@ class Study:
         with _notes_printed():
             return self._shelf.keep(name, function, **settings)
 
+    def keep_all(
+        self, function: Callable[..., Any], each: Mapping[str, Mapping[str, Any]], **settings: Any
+    ) -> dict[str, Any]:
+        """Artifacts of one function that do not need each other, by name, made side by side in processes of their own.
+
+        `each` holds the settings of its own of every artifact.
+        """
+        with ProcessPoolExecutor(SIDE_BY_SIDE, get_context("spawn")) as pool:
+            made = [pool.submit(_keep, self._shelf, name, function, {**settings, **own}) for name, own in each.items()]
+            for future in made:
+                future.result()
+        return {name: self.keep(name, function, **settings, **own) for name, own in each.items()}
+
     def read(self, chapter: str, name: str) -> Any:
         """Read an artifact of an earlier chapter (see `flowcal.artifacts.Shelf.read`); one that is running is awaited.
 
@@ -153,6 +169,13 @@ class Study:
         except OSError:  # a folder that cannot be written, in which nothing runs
             return
         lock.release()
+
+
+def _keep(shelf: Shelf, name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    """Make an artifact in another process; what a reader has to know of it is said where it is read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FlowcalWarning)
+        shelf.keep(name, function, **settings)
 
 
 @contextmanager
