@@ -26,10 +26,12 @@ scheduler = None
 allowed_share = 0.0
 
 # %% tags=["hide-input"]
+import json
+
 import numpy as np
 from flowcal.challenge import ALEATORY, LOADS, POWERS
 from flowcal.decide.design import DESIGN_PROBLEMS
-from flowcal.files import read_record, write_json
+from flowcal.files import as_record, write_json
 from flowcal.report import figures
 from flowcal.report.scorecard import (
     READINGS,
@@ -52,7 +54,7 @@ study = Study(
 )
 path = study.folder / "scorecard.json"
 write_json(path, make_scorecard(study))
-card = read_record(Scorecard, path)
+card = as_record(Scorecard, json.loads(study.read_file(path)), path.name)
 
 # %% [markdown]
 # ## In one table
