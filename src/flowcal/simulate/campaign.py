@@ -178,8 +178,8 @@ def _told_of_the_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CampaignError(
-            f"{STOPPED}: {path} cannot be read or written, {error.strerror or error}. Mend that or name another folder, "
-            "and run the campaign again."
+            f"{STOPPED}: {path} cannot be read or written, {error.strerror or error}. Repair that or name another "
+            "folder, and run the campaign again."
         ) from error
 
 
