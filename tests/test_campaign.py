@@ -1,5 +1,6 @@
 """Campaigns: the same result wherever they run, and nothing lost or run twice whatever happens."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -364,14 +365,14 @@ def test_a_run_that_ends_its_workers_is_blamed_and_costs_no_other(tmp_path, desi
 
 
 class Endless(WindFarm):
-    """Writes down which process runs it, and never returns."""
+    """Writes down which process runs it, and calls a program that does so too and never returns."""
 
     def __init__(self, folder):
         self.folder = folder
 
     def simulate(self, x, seed):
         (self.folder / f"pid-{os.getpid()}").touch()
-        time.sleep(600)
+        return Executable(self.folder / "model").simulate(x, seed)
 
 
 def endless_campaign(folder):
@@ -498,11 +499,13 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     assert "has to start the campaign under `if __name__ == '__main__':`" in ran.stderr
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+def test_workers_and_their_programs_end_with_a_parent_that_is_killed(tmp_path):
+    (tmp_path / "model").write_text(f"#!/bin/sh\ntouch {tmp_path}/pid-$$\nexec sleep 6000\n")
+    (tmp_path / "model").chmod(0o755)
     process = multiprocessing.get_context("spawn").Process(target=endless_campaign, args=(tmp_path,))
     process.start()
     deadline = time.monotonic() + 600
-    while len(workers := list(tmp_path.glob("pid-*"))) < 2:
+    while len(workers := list(tmp_path.glob("pid-*"))) < 4:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.kill()
@@ -567,8 +570,23 @@ def test_a_store_that_cannot_be_opened_is_refused(tmp_path, design, file, change
         run_campaign(WindFarm(), *design, Runner(folder=tmp_path))
 
 
-def test_a_store_in_use_is_waited_for(tmp_path, design, expected, capsys):
+class Listening(io.StringIO):
+    """Notices what is written to it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.heard = text, threading.Event()
+
+    def write(self, text):
+        if self.text in text:
+            self.heard.set()
+        return super().write(text)
+
+
+def test_a_store_in_use_is_waited_for(tmp_path, design, expected, monkeypatch):
     inside, waited = threading.Event(), threading.Event()
+    said = Listening("is in use by another process; waiting until that has finished")
+    monkeypatch.setattr("sys.stderr", said)
 
     class Waiting(Recording):
         def simulate(self, x, seed):
@@ -581,10 +599,8 @@ def test_a_store_in_use_is_waited_for(tmp_path, design, expected, capsys):
         assert inside.wait(600)
         simulator = Recording()
         second = threads.submit(run_campaign, simulator, *design, Runner(folder=tmp_path))
-        said = ""
-        while "is in use by another process; waiting until that has finished" not in said:
-            assert not second.done()
-            said += capsys.readouterr().err
+        assert said.heard.wait(600)
+        assert not second.done()
         waited.set()
         assert np.array_equal(first.result().y, expected)
         assert np.array_equal(second.result().y, expected)

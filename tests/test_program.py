@@ -3,6 +3,7 @@
 import os
 import stat
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from flowcal.errors import InputError
+from flowcal.simulate.campaign import CampaignIncomplete, Runner, run_campaign
 from flowcal.simulate.program import (
     Executable,
     OutputMalformed,
@@ -379,6 +381,24 @@ def test_what_a_program_leaves_running_ends_with_it(program, runs, tmp_path):
 def test_of_a_long_log_the_end_is_told(program, runs):
     with pytest.raises(ProgramFailed, match=r"it said: x{496}end \(runs"):
         Executable(program("print('x' * 10**7 + 'end'); sys.exit(1)")).simulate(runs[0][:2], runs[1][:2])
+
+
+def test_what_a_program_prints_without_end_fills_no_disk(program, runs, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    sizes = "sum(os.path.getsize(file) for file in os.listdir('.'))"
+    body = f"for _ in range(1000): os.write(1, b'y' * 10**5)\nopen({str(tmp_path / 'size')!r}, 'w').write(str({sizes}))"
+    Executable(program(body)).simulate(runs[0][:2], runs[1][:2])
+    assert int((tmp_path / "size").read_text()) < 10_000
+
+
+def test_a_campaign_of_a_program_that_hangs_is_given_up_soon(tmp_path, runs):
+    path = tmp_path / "model"
+    path.write_text(f"#!/bin/sh\necho called >> {tmp_path}/calls\nexec sleep 1000\n")
+    path.chmod(0o755)
+    with pytest.raises(CampaignIncomplete, match="ProgramTimedOut"):
+        run_campaign(Executable(path, time_limit=0.5), runs[0][:200], runs[1][:200], Runner(chunk=20))
+    assert len((tmp_path / "calls").read_text().splitlines()) <= 10
 
 
 def test_a_program_that_cannot_start_is_reported(tmp_path, runs):

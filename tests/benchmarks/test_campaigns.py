@@ -22,7 +22,7 @@ seeds = [int(float(line.replace(",", " ").split()[-1])) for line in open(sys.arg
 {work}
 with open("Y_out.csv", "w") as output:
     for run, seed in enumerate(seeds, 1):
-        output.write(f"{{seed}},1,1,1,1,1,{{run}}\\n" * 60)
+        output.write(f"1,1,1,{{seed}},1,1,{{run}}\\n" * 60)
 """
 COMPUTES = "end = time.process_time() + 0.2 * len(seeds)\nwhile time.process_time() < end: sum(range(10_000))"
 WAITS = "time.sleep(0.2 * len(seeds))"
@@ -52,7 +52,7 @@ def seconds(simulator, workers, runs, chunk):
         start = time.perf_counter()
         hours = run_campaign(simulator, x, seed, Runner(scheduler=cluster.scheduler_address, chunk=chunk))
         elapsed = time.perf_counter() - start
-    assert np.array_equal(hours.y.isel(output=0), np.tile(seed[:, None], 60))
+    assert np.array_equal(hours.y.isel(output=3), np.tile(seed[:, None], 60))
     return elapsed
 
 

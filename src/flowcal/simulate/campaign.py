@@ -34,7 +34,7 @@ from flowcal.simulate.store import (
     only_user,
     rows_of,
 )
-from flowcal.simulate.workers import LostWithWorker, Workers, workers_of
+from flowcal.simulate.workers import STOPPED, LostWithWorker, Workers, workers_of
 
 __all__ = [
     "CampaignError",
@@ -66,8 +66,7 @@ class CampaignIncomplete(CampaignError):
         where = f" They are listed in {listed}." if listed is not None and listed.exists() else ""
         super().__init__(
             f"{failed:,} of {runs:,} runs failed, the first by {type(failures[0]).__name__}: {failures[0]}.{where} Run "
-            "the campaign again to try them once more; what is trained on its runs can do without a share of them, see "
-            "Runner.allowed_share."
+            "the campaign again to try them once more, or allow a share of them to fail (Runner.allowed_share)."
         )
 
 
@@ -132,8 +131,7 @@ def run_campaign(
     Returns
     -------
     Dataset
-        x, seed and y by sample; y is read from the store piece by piece where the runner keeps one. The attribute
-        `incomplete` says which runs are left out where any are.
+        x, seed and y by sample; stored outputs are read when needed. The attribute `incomplete` names a share left out.
 
     Raises
     ------
@@ -180,8 +178,8 @@ def _told_of_the_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CampaignError(
-            f"the campaign stopped, and finished chunks are kept: {path} cannot be read or written, "
-            f"{error.strerror or error}. Mend that or name another folder, and run the campaign again."
+            f"{STOPPED}: {path} cannot be read or written, {error.strerror or error}. Repair that or name another "
+            "folder, and run the campaign again."
         ) from error
 
 
@@ -197,16 +195,13 @@ class Piece:
 
 @dataclass
 class Outcome:
-    """What came of a batch: outputs by chunk, NaN where a run failed, and what failed by row of the campaign.
-
-    Chunks that the worker has stored itself are not among the outputs.
-    """
+    """What came of a batch: outputs of chunks that its worker has not stored, NaN where a run failed; errors by row."""
 
     y: dict[int, Array] = field(default_factory=dict)
     failures: Failures = field(default_factory=dict)
     runs: int = 0
     seconds: float = 0.0
-    hopeless: bool = False  # given up because nothing succeeded
+    hopeless: int = 0  # as how many batches in which nothing succeeded it counts
 
 
 def run_batch(
@@ -227,7 +222,8 @@ def run_batch(
     try:
         y, failures = simulate_apart(simulate, x, seed, series)
     except SimulationError as error:
-        return Outcome(failures={row: [error] for row in rows.tolist()}, hopeless=True)
+        hopeless = HOPELESS if getattr(error, "costly", False) else 1
+        return Outcome(failures={row: [error] for row in rows.tolist()}, hopeless=hopeless)
     outcome = Outcome({}, {int(rows[place]): errors for place, errors in failures.items()}, len(rows))
     outcome.seconds = time.perf_counter() - start
     parts = np.split(y, np.cumsum([len(piece.rows) for piece in batch.values()])[:-1])
@@ -261,7 +257,7 @@ def simulate_apart(
                 continue
             tries = failures.setdefault(int(rows[0]), [])
             tries.append(error)
-            if len(tries) < TRIES:
+            if len(tries) < (TRIES if succeeded or not getattr(error, "costly", False) else 1):
                 todo.append(rows)
             elif not succeeded and HOPELESS <= len(failures) < len(x):
                 raise

@@ -13,9 +13,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -165,7 +167,7 @@ def _refuse(bad: NDArray[np.bool_], expected: str, y: Array, lines: Integers, pa
         )
 
 
-INPUT_FILE, OUTPUT_FILE, LOG_FILE = "input.txt", "Y_out.csv", "program.log"
+INPUT_FILE, OUTPUT_FILE = "input.txt", "Y_out.csv"
 CODE_SUFFIXES = (".so", ".dll", ".exe", ".py", ".pyc", ".jar")
 MOST_COMPANIONS = 100
 
@@ -176,6 +178,9 @@ class ProgramFailed(SimulationError):
 
 class ProgramTimedOut(SimulationError):
     """The program was still running at the time limit, and was killed."""
+
+    costly = True
+    """A campaign in which nothing else happens gives up sooner."""
 
 
 class OutputMissing(SimulationError):
@@ -258,24 +263,22 @@ class Executable:
 
     def _run(self, folder: Path, runs: int) -> None:
         command, everyone = [*self._command, str(folder / INPUT_FILE)], np.arange(runs)
-        # What the program prints goes to a file: a pipe could be kept open by a child that outlives it.
-        with open(folder / LOG_FILE, "wb") as log:
-            try:
-                process = subprocess.Popen(
-                    command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                )
-            except OSError as error:
-                raise ProgramFailed(f"{command[0]} could not be started: {error.strerror}", everyone) from error
-            try:
-                code = process.wait(self._time_limit)
-            except subprocess.TimeoutExpired:
-                raise ProgramTimedOut(
-                    f"{command[0]} was still running after {self._time_limit:g} s and was killed", everyone
-                ) from None
-            finally:
-                _kill_group(process)
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        try:
+            process = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
+        except OSError as error:
+            raise ProgramFailed(f"{command[0]} could not be started: {error.strerror}", everyone) from error
+        try:
+            printed = _Tail(process)
+            code = process.wait(self._time_limit)
+        except subprocess.TimeoutExpired:
+            raise ProgramTimedOut(
+                f"{command[0]} was still running after {self._time_limit:g} s and was killed", everyone
+            ) from None
+        finally:
+            _kill_group(process)
         if code != 0:
-            said = _last_bytes(folder / LOG_FILE, 500).decode(errors="replace").strip() or "nothing"
+            said = printed.text() or "nothing"
             raise ProgramFailed(f"{command[0]} ended with exit code {code}; it said: {said}", everyone)
 
     def _collect(self, path: Path, runs: int) -> Array:
@@ -313,7 +316,20 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _last_bytes(path: Path, most: int) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - most))
-        return file.read(most)
+class _Tail:
+    """Reads what a program prints, and keeps the last 500 bytes of it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._last = b""
+        self._thread = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+        self._thread.start()
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            while part := os.read(pipe.fileno(), 1 << 16):
+                self._last = (self._last + part)[-500:]
+
+    def text(self) -> str:
+        """What was printed last, once the program has ended and been killed with its children."""
+        self._thread.join(5)  # a child in a session of its own may keep the pipe open
+        return self._last.decode(errors="replace").strip()

@@ -197,15 +197,20 @@ def _result(future: Any, lost: type[Exception]) -> Any:
 
 def _begin() -> None:
     """Let this process end with its parent, after the simulator has cleaned up: it may run a program."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parent = multiprocessing.parent_process()
+
+    def leave(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # so that another one does not interrupt the cleaning up
+        sys.exit(1)
 
     def follow() -> None:
         if parent is not None:
             parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
 
+    if os.name == "posix":
+        os.setsid()  # a signal to the parent's group, such as Ctrl-C, is for the parent to deal with
+    signal.signal(signal.SIGTERM, leave)
     threading.Thread(target=follow, daemon=True).start()
 
 
