@@ -31,7 +31,6 @@ from test_scorecard import CARD, TABLES
 from flowcal import chapters
 from flowcal.artifacts import Shelf, digest
 from flowcal.challenge import ALEATORY, CONTROL, OUTPUTS
-from flowcal.chapters import KEY, Made, Provenance, keep_provenance, read_provenance
 from flowcal.decide.paper import TimeStepSurrogate
 from flowcal.decide.power import PowerEmulator
 from flowcal.errors import FlowcalError
@@ -41,6 +40,7 @@ from flowcal.infer.hour_posterior import Architecture, HourPosterior
 from flowcal.infer.models import TurnedBox
 from flowcal.infer.networks import FeaturePosterior, Layout
 from flowcal.infer.um2_epistemic import CredibleSet
+from flowcal.provenance import KEY, Made, Provenance, keep_provenance, read_provenance
 from flowcal.report import benchmarks, replication
 from flowcal.report import export as submission
 from flowcal.report.book import closing_block
@@ -567,8 +567,12 @@ def _check_replication(kept: dict[str, Any]) -> None:
 
 def _provenances() -> list[bytes]:
     notebook = nbformat.v4.new_notebook()
-    made = {"value": Made("0" * 64, 1, 2.5), "weights": Made("1" * 64, None, 0.0)}
-    keep_provenance(notebook, Provenance("0.1.0", "quick", 12.5, made, {"first/value": "2" * 64}))
+    made = {
+        "value": Made(sha256="0" * 64, seed=1, wall_time_s=2.5),
+        "weights": Made(sha256="1" * 64, seed=None, wall_time_s=0.0),
+    }
+    times = {"version": "0.1.0", "profile": "quick", "wall_time_s": 12.5}
+    keep_provenance(notebook, Provenance(**times, made=made, made_from={"first/value": "2" * 64}))
     return [json.dumps(notebook.metadata[KEY]).encode()]
 
 

@@ -9,7 +9,7 @@ from conftest import ROOT
 from rendered import HTML, PAGES, STAGED, elements_of, figures_of, loaded_by, needs_the_book, wait_until_drawn
 from surface import public_modules
 
-from flowcal.chapters import read_provenance
+from flowcal.provenance import read_provenance
 from flowcal.report.plotly_renderer import MIME
 
 MODULES = [f"book/api/{module}" for module in public_modules()]

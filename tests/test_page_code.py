@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from flowcal.chapters import Settings, find_chapters, run_chapters, select_chapters, state_of
+from flowcal.chapters import Settings, find_chapters, run_chapters, select_chapters, states
 from flowcal.cli import _parser
 from flowcal.files import read_record
 from flowcal.report.figures.answer import draw_answer
@@ -68,7 +68,7 @@ def test_the_tutorial_changes_what_is_there_and_its_chapter_runs(tmp_path, monke
     lines[lines.index(was)] = becomes
 
     (chapter,) = [chapter for chapter in find_chapters() if chapter.source == ROOT / changed]
-    if state_of(chapter, Settings())["state"] != "fresh":
+    if states(Settings())[chapter.name].state != "fresh":
         pytest.skip(f"the chapter {chapter.name} is not fresh; `make book` makes it so")
     shutil.copy(ROOT / "_toc.yml", tmp_path)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")

@@ -106,7 +106,9 @@ def test_a_damaged_study_is_refused(tmp_path, monkeypatch, change):
     kept = json.loads((ROOT / "book" / "published" / "replication.json").read_text())
     (tmp_path / "book" / "published").mkdir(parents=True)
     (tmp_path / "book" / "published" / "replication.json").write_text(json.dumps(kept | change))
-    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "_toc.yml").write_text("chapters:\n  - file: notebooks/01_first\n")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "01_first.py").write_text("# %%\nimport flowcal\n")
     (tmp_path / "_config.yml").touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArtifactError, match="is damaged"):

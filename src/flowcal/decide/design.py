@@ -108,7 +108,6 @@ class Design:
 
     Attributes
     ----------
-    x_c : tuple of float
     performance : tuple of two float
         Least and largest J over E.
     failure_severity : tuple of two float

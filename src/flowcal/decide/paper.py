@@ -135,7 +135,6 @@ def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.D
 
     Parameters
     ----------
-    surrogate : TimeStepSurrogate
     runs, repeated : Dataset
         Simulated hours that it has not seen, twice at the same inputs with other seeds.
 

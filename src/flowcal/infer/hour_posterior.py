@@ -48,8 +48,6 @@ class Architecture:
     ----------
     parameters : tuple of str
         The inputs to infer.
-    outputs : tuple of str
-    steps : int
     controls : tuple of str
         The control inputs that the flow reads together with the series; () where it reads none.
     """
