@@ -3,12 +3,10 @@
 `test_fuzzing.py` and `fuzzing/fuzz_readers.py` both feed these.
 """
 
-import hashlib
 import json
 import os
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +26,7 @@ from test_benchmarks import RESULTS, rows
 from test_export import shape_of
 from test_scorecard import CARD, TABLES
 
-from flowcal import chapters
-from flowcal.artifacts import Shelf, digest
+from flowcal.artifacts import digest
 from flowcal.challenge import ALEATORY, CONTROL, OUTPUTS
 from flowcal.decide.paper import TimeStepSurrogate
 from flowcal.decide.power import PowerEmulator
@@ -311,97 +308,6 @@ def _check_folder(hours: xr.Dataset) -> None:
     assert ((hours.x_c >= 0) & (hours.x_c <= 1)).all()
 
 
-# Artifacts
-
-
-def _made_up(value: Any) -> Any:
-    """In place of a function of the package."""
-    return value
-
-
-_made_up.__module__ = "flowcal.challenge"
-DATASET = xr.Dataset({"y": (("n", "k"), np.arange(6.0).reshape(2, 3))}, {"k": ["a", "b", "c"]}, {"units": "MW"})
-VALUE = {"value": [1, 2.5, None, "text"], "row": {"x": 0.1}}
-WEIGHTS = Weights({"kind": "none", "numbers": [1, 2]}, {"a": np.arange(3.0)})
-
-
-def _keep_all(root: Path) -> None:
-    """An artifact of every kind in the first chapter; another made from all of them in the second."""
-    first = Shelf(root, "first")
-    first.keep("value", _made_up, value=VALUE)
-    first.keep("hours", _made_up, value=DATASET)
-    first.keep("weights", _made_up, value=WEIGHTS)
-    _second(root).keep("more", _made_up, value=VALUE)
-    Shelf(root.parent / "outside", "x").keep("x", _made_up, value=1)
-
-
-def _second(root: Path) -> Shelf:
-    second = Shelf(root, "second")
-    for name in ("value", "hours", "weights"):
-        second.read("first", name)
-    return second
-
-
-@cache
-def _artifact(path: str) -> bytes:
-    """A file of the store."""
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name) / "store"
-        _keep_all(root)
-        return (root / path).read_bytes()
-
-
-def _put(folder: Path, path: str, content: bytes | None = None) -> None:
-    """Change one file of the store, or put it back as it was."""
-    (folder / path).write_bytes(content if content is not None else _artifact(path))
-
-
-def _read_manifest(folder: Path, content: bytes) -> Any:
-    _put(folder, "second/more.manifest.json", content)
-    try:
-        value = Shelf(folder, "third").read("second", "more")
-        assert digest(value) == json.loads(content)["digest"]
-        return value
-    finally:
-        kept = _second(folder).keep("more", _made_up, value=VALUE)  # whatever the manifest says
-        assert kept == VALUE
-        assert (folder / "second/more.manifest.json").read_bytes()
-
-
-def _read_source(folder: Path, content: bytes) -> Any:
-    """The manifest of what another artifact was made from."""
-    _put(folder, "first/value.manifest.json", content)
-    try:
-        return Shelf(folder, "third").read("second", "more")
-    finally:
-        _put(folder, "first/value.manifest.json")
-
-
-def _read_kept(name: str, file: str, entered: bool = False) -> Callable[[Path, bytes], Any]:
-    """Read a changed file of the first chapter, with or without the manifest saying that it is as it should be."""
-
-    def read(folder: Path, content: bytes) -> Any:
-        manifest = json.loads(_artifact(f"first/{name}.manifest.json"))
-        if entered:
-            manifest["file"] = hashlib.sha256(content).hexdigest()
-        _put(folder, f"first/{name}.manifest.json", json.dumps(manifest).encode())
-        _put(folder, f"first/{file}", content)
-        try:
-            return Shelf(folder, "third").read("first", name)
-        finally:
-            _put(folder, f"first/{file}")
-            _put(folder, f"first/{name}.manifest.json")
-
-    return read
-
-
-def _check_is(value: Any) -> Callable[[Any], None]:
-    def check(found: Any) -> None:
-        assert digest(found) == digest(value)
-
-    return check
-
-
 # Weights
 
 
@@ -595,18 +501,8 @@ def _check_verdicts(rows: list[Any]) -> None:
     assert isinstance(rows[0]["number"], int)
 
 
-def _manifest_of_chapter() -> list[bytes]:
-    manifest = {"key": "abc", "settings": {}, "version": "0", "wall_time_s": 1.5, "finished": "2025-01-01 12:00"}
-    return [json.dumps(manifest).encode()]
-
-
-def _read_manifest_of_chapter(path: Path) -> dict[str, Any] | None:
-    return chapters._read_manifest(chapters.Chapter("first", path), path.parents[1])
-
-
-def _check_manifest_of_chapter(state: dict[str, Any]) -> None:
-    assert f"{state['finished']}  {state['wall_time_s']:7.1f} s"  # as `flowcal status` shows it
-    assert isinstance(state["key"], str)
+def _made_up() -> None:
+    """In place of a function of the package; the row is there already."""
 
 
 READERS = {
@@ -614,17 +510,6 @@ READERS = {
     "output": Reader(_output, lambda *a: _read_table(*a, read_output, 3), _check_output),
     "runs": Reader(_runs, lambda *a: _read_table(*a, read_runs), _check_runs),
     "index": Reader(_index, _read_index, _check_folder, _make_folder),
-    "manifest": Reader(lambda: [_artifact("second/more.manifest.json")], _read_manifest, _check_is(VALUE), _keep_all),
-    "source": Reader(lambda: [_artifact("first/value.manifest.json")], _read_source, _check_is(VALUE), _keep_all),
-    "value": Reader(
-        lambda: [_artifact("first/value.json")],
-        _read_kept("value", "value.json", entered=True),
-        _check_is(VALUE),
-        _keep_all,
-    ),
-    "dataset": Reader(
-        lambda: [_artifact("first/hours.nc")], _read_kept("hours", "hours.nc"), _check_is(DATASET), _keep_all
-    ),
     "weights": Reader(_files_of_weights, _read_file_of_weights, _check_network),
     "header": Reader(_headers, _read_header, _check_network),
     "families": Reader(
@@ -653,10 +538,5 @@ READERS = {
         lambda: [b'{"number": 0, "shape": "plain"}'],
         _read_json("rows/000.json", lambda path: replication.replicate(path.parent, [0], _made_up)),
         _check_verdicts,
-    ),
-    "chapter": Reader(
-        _manifest_of_chapter,
-        _read_json("first/chapter.json", _read_manifest_of_chapter),
-        _check_manifest_of_chapter,
     ),
 }

@@ -27,6 +27,18 @@ def record() -> Callable[..., None]:
     return write
 
 
+@pytest.fixture
+def measured() -> Callable[[dict[str, object]], None]:
+    """Keep numbers in measured.json, a flat object that the book may show."""
+
+    def write(numbers: dict[str, object]) -> None:
+        path = RESULTS.with_name("measured.json")
+        found = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(found | numbers, indent=1, sort_keys=True) + "\n")
+
+    return write
+
+
 def machine() -> str:
     """Processor, Python and the packages that decide how fast things are."""
     packages = [f"{name} {found}" for name in NAMED if (found := installed(name))]

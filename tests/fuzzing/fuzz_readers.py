@@ -3,9 +3,9 @@
 Atheris is no requirement of the project. With it installed::
 
     python -m pip install atheris
-    python tests/fuzzing/fuzz_readers.py manifest 120
+    python tests/fuzzing/fuzz_readers.py weights 120
 
-fuzzes the reader of artifacts' manifests for two minutes; the last line, "Done … runs", says how many inputs that were.
+fuzzes the reader of networks' weights for two minutes; the last line, "Done … runs", says how many inputs that were.
 Without a name, it lists the readers. It stops at the first input on which a reader does what `readers.examine` forbids:
 an error that is not the library's own, a wrong result, a file opened elsewhere, too much time or memory. That input is
 left in a file ``crash-…``, ``timeout-…`` or ``oom-…`` in the working folder, and may be named in place of the seconds
