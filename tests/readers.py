@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import dask.delayed  # noqa: F401, as importing it unpickles, which must not happen while readers are watched
 import nbformat
 import numpy as np
 import safetensors.numpy
@@ -369,7 +370,7 @@ def _rebuilt(weights: Weights) -> Any:
 def _check_network(read: tuple[Weights, Any]) -> None:
     weights, network = read
     again = network.to_weights(*[{}] if isinstance(network, CredibleSet) else [])
-    assert digest(again.tensors) == digest(weights.tensors)
+    assert digest(replace(again, header={})) == digest(replace(weights, header={}))
     assert all(np.isfinite(value).all() for value in again.tensors.values())
     if isinstance(network, CredibleSet):
         assert np.isfinite(network.threshold)

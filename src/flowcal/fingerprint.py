@@ -22,7 +22,7 @@ __all__ = ["classes_in", "describe", "digest", "digest_of_json", "patches"]
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value's content: the same for a dataset before and after it has been on disk.
+    """SHA-256 of a value's content: the same for a dataset or weights before and after they have been on disk.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def describe(value: Any) -> Any:
         parts = {str(name): (v.dims, v.values, dict(v.attrs)) for name, v in sorted(value.variables.items(), key=str)}
         return {"variables": describe(parts), "coordinates": sorted(map(str, value.coords)), **_attributes(value)}
     if isinstance(value, Weights):
-        return {"header": describe(value.header), "tensors": describe(value.tensors)}
+        return {"header": describe(value.header), "tensors": describe(dict(sorted(value.tensors.items())))}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return {"dtype": value.dtype.str, "shape": list(value.shape), "sha256": content}
