@@ -1,5 +1,6 @@
 """The public surface: documented in plain words, annotated, and without sections that repeat the signature."""
 
+import doctest
 import importlib
 import inspect
 import re
@@ -87,6 +88,15 @@ def test_docstrings_take_no_more_than_their_share():
         lines += len(text.splitlines())
         documented += sum(found.count("\n") + 1 for found in re.findall(r'^\s*"""(.*?)"""', text, re.M | re.S))
     assert documented / lines <= 0.28
+
+
+def test_examples_on_the_page_run():
+    page = ROOT / "book" / "api.md"
+    blocks = re.findall(r"^```pycon\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 5
+    for block in blocks:
+        example = doctest.DocTestParser().get_doctest(block, {}, page.stem, str(page), 0)
+        assert doctest.DocTestRunner().run(example).failed == 0
 
 
 class Lacking:

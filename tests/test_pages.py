@@ -59,7 +59,7 @@ def tab_of(browser):
 
 @pytest.fixture(scope="module", params=["light", "dark"])
 def themed(request, tab_of):
-    return tab_of(color_scheme=request.param, viewport={"width": 1280, "height": 900})
+    return tab_of(color_scheme=request.param, reduced_motion="reduce", viewport={"width": 1280, "height": 900})
 
 
 @pytest.fixture(scope="module")
