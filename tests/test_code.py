@@ -127,3 +127,12 @@ def test_pins_that_differ_from_what_is_installed_count(tmp_path):
     assert found["numpy"] == f"{libraries()['numpy']}, 0.1 is pinned"
     assert found["scipy"].endswith("0.2 is pinned")
     assert set(found) == {"numpy", "scipy", "torch", "zuko"}
+
+
+def test_types_of_local_variables_change_nothing_and_those_of_fields_do(toy):
+    top = TOP.replace("    return helper(x)", "    at = x\n    return helper(at)")
+    assert toy(top.replace("at = x", "at: int = x")) == toy(top)
+    fields = "\n\nclass Pair:\n    first = 1\n"
+    typed = fields.replace("first", "first: int")
+    used = TOP.replace("return helper(x)", "return helper(Pair.first)")
+    assert toy(used + fields) != toy(used + typed)

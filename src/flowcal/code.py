@@ -256,7 +256,7 @@ def _texts(module: _Module, needed: Iterable[Definition], name: str) -> list[str
 
 
 def _normal(tree: ast.AST) -> str:
-    """Code without what cannot change a result: comments, layout, docstrings, and annotations of functions."""
+    """Code without what cannot change a result: comments, layout, docstrings, and annotations within functions."""
     return ast.unparse(_Bare().visit(ast.parse(ast.unparse(tree))))
 
 
@@ -267,9 +267,19 @@ class _Bare(ast.NodeTransformer):
         """Nothing, if it is a text that stands alone."""
         return None if isinstance(node.value, ast.Constant) else node
 
+    _depth = 0  # of functions around; annotations of a class's fields count
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign | ast.Assign:
+        """A plain assignment, if it is within a function."""
+        if not self._depth or node.value is None:
+            return node
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """Without annotations."""
+        self._depth += 1
         self.generic_visit(node)
+        self._depth -= 1
         node.returns = None
         arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg)
         for argument in filter(None, arguments):

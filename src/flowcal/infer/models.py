@@ -229,10 +229,9 @@ class BoundedKernelDensity:
         """Density of every kernel at points (m,) along one dimension, (m, n)."""
         centres, width = self.draws[:, column], self.bandwidth[column]
         images = (centres, -centres, 2 - centres, centres - 2, centres + 2)  # more are out of a kernel's reach
-        found: NDArray[np.float64] = sum(
-            (np.exp(-0.5 * ((points[:, None] - image) / width) ** 2) for image in images), np.zeros(())
-        )
-        return found / (width * np.sqrt(2 * np.pi))
+        found = sum((np.exp(-0.5 * ((points[:, None] - image) / width) ** 2) for image in images), np.zeros(()))
+        density: NDArray[np.float64] = found / (width * np.sqrt(2 * np.pi))
+        return density
 
 
 def _reflect(x: NDArray[np.float64]) -> NDArray[np.float64]:
