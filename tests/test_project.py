@@ -36,7 +36,7 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-MOST_LINES, MOST_FILES, LONGEST_FILE = 13_700, 65, 490  # what there is now: lower them with it, never raise them
+MOST_LINES, MOST_FILES, LONGEST_FILE = 13_620, 65, 471  # what there is now: lower them with it, never raise them
 
 
 def pins(text):

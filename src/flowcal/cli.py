@@ -14,9 +14,7 @@ from flowcal.errors import FlowcalError
 if TYPE_CHECKING:
     from flowcal.chapters import Settings
 
-__all__ = [
-    "main",
-]
+__all__ = ["main"]
 
 # What a verb needs is imported where it runs: `flowcal simulate` is started anew for every batch of runs.
 

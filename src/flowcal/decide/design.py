@@ -29,15 +29,7 @@ from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.models import EpistemicSet
 from flowcal.problem import BOUNDS, Problem
 
-__all__ = [
-    "Basin",
-    "DESIGN_PROBLEMS",
-    "Design",
-    "DesignError",
-    "DesignProblem",
-    "Effort",
-    "find_design",
-]
+__all__ = ["Basin", "DESIGN_PROBLEMS", "Design", "DesignError", "DesignProblem", "Effort", "find_design"]
 
 Array = NDArray[np.float64]
 Quantity = Callable[[Array, Array], Array]

@@ -30,12 +30,7 @@ from flowcal.problem import Problem
 from flowcal.simulate.campaign import Runner
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
-__all__ = [
-    "SIDES",
-    "flattened_intervals",
-    "resampled_intervals",
-    "trajectory_intervals",
-]
+__all__ = ["SIDES", "flattened_intervals", "resampled_intervals", "trajectory_intervals"]
 
 Array = NDArray[np.float64]
 
@@ -173,12 +168,7 @@ def resampled_intervals(
 
 
 def _signed_extremes(
-    simulator: Simulator,
-    x_a: Array,
-    seeds: NDArray[np.int64],
-    x_e: Array,
-    x_c: Sequence[float],
-    runner: Runner | None,
+    simulator: Simulator, x_a: Array, seeds: NDArray[np.int64], x_e: Array, x_c: Sequence[float], runner: Runner | None
 ) -> Array:
     """Minus the least, and the largest value of each output in each hour, (2, n, outputs): both have upper bounds."""
     y = simulate_hours(simulator, inputs_at(x_a, x_e, x_c), seeds, runner)

@@ -42,14 +42,7 @@ from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
 from flowcal.problem import BOUNDS, Problem
 
-__all__ = [
-    "Swarm",
-    "TimeStepSurrogate",
-    "determination",
-    "fly",
-    "published_design",
-    "train_surrogate",
-]
+__all__ = ["Swarm", "TimeStepSurrogate", "determination", "fly", "published_design", "train_surrogate"]
 
 Array = NDArray[np.float64]
 

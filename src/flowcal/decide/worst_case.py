@@ -17,11 +17,7 @@ from scipy.optimize import Bounds, minimize
 from flowcal.errors import InputError
 from flowcal.infer.models import EpistemicSet
 
-__all__ = [
-    "Search",
-    "WorstCase",
-    "find_worst_cases",
-]
+__all__ = ["Search", "WorstCase", "find_worst_cases"]
 
 Array = NDArray[np.float64]
 Quantities = Callable[[Array], Array]

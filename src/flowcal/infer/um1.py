@@ -193,10 +193,7 @@ def _update_point(
     posterior.fit(simulate(settings.runs, settings.seeds, random_seed), training, trainer)
     trials = [
         calibrate(
-            posterior,
-            simulate(settings.trial_hours, seeds, TRIALS + random_seed),
-            settings.trial_draws,
-            random_seed,
+            posterior, simulate(settings.trial_hours, seeds, TRIALS + random_seed), settings.trial_draws, random_seed
         )
         for seeds in SEEDS
     ]

@@ -19,13 +19,7 @@ from flowcal.errors import InputError
 from flowcal.files import Record, as_record, read_json
 from flowcal.report.tables import Text, markdown_table, plain_text
 
-__all__ = [
-    "Entry",
-    "Row",
-    "TABLES",
-    "Table",
-    "benchmark_tables",
-]
+__all__ = ["Entry", "Row", "TABLES", "Table", "benchmark_tables"]
 
 MOST = 1000  # entries of a file, and values of an entry
 OURS = "ours"
@@ -440,11 +434,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             {"fault: *": Row(Fault)},
             f"{BENCH}/test_faults.py",
         ),
-        "fuzzing": Table(
-            ("Reader", "Inputs", "Seconds"),
-            {"fuzzed: *": Row(Fuzzed)},
-            f"{BENCH}/test_fuzzing.py",
-        ),
+        "fuzzing": Table(("Reader", "Inputs", "Seconds"), {"fuzzed: *": Row(Fuzzed)}, f"{BENCH}/test_fuzzing.py"),
         "training": Table(
             TARGETS,
             {

@@ -10,14 +10,7 @@ from pathlib import Path
 import nbformat
 import plotly
 
-from flowcal.chapters import (
-    IGNORED_OUTPUT,
-    Chapter,
-    Settings,
-    executed_notebook,
-    find_chapters,
-    read_source,
-)
+from flowcal.chapters import IGNORED_OUTPUT, Chapter, Settings, executed_notebook, find_chapters, read_source
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record
 from flowcal.provenance import Provenance, read_provenance
@@ -28,15 +21,7 @@ from flowcal.report.scorecard import Scorecard, summary_table
 from flowcal.report.tables import markdown_table
 from flowcal.study import find_root
 
-__all__ = [
-    "BookError",
-    "build_book",
-    "closing_block",
-    "minutes_table",
-    "print_book",
-    "publish",
-    "store_outputs",
-]
+__all__ = ["BookError", "build_book", "closing_block", "minutes_table", "print_book", "publish", "store_outputs"]
 
 SHORT = 12  # hexadecimal digits of a digest, enough to tell artifacts apart
 NOT_KEPT = "not kept"

@@ -29,12 +29,7 @@ from flowcal.infer.models import UncertaintyModel
 from flowcal.report.inferred import inferred_models
 from flowcal.study import Study
 
-__all__ = [
-    "SubmissionError",
-    "check_results",
-    "export_submission",
-    "read_results",
-]
+__all__ = ["SubmissionError", "check_results", "export_submission", "read_results"]
 
 Array = NDArray[np.float64]
 

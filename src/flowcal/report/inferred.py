@@ -13,13 +13,7 @@ from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws
 from flowcal.infer.um2 import UM2
 from flowcal.study import Study
 
-__all__ = [
-    "Tail",
-    "inferred_models",
-    "inferred_replicates",
-    "moments",
-    "tail_of",
-]
+__all__ = ["Tail", "inferred_models", "inferred_replicates", "moments", "tail_of"]
 
 Array = NDArray[np.float64]
 
@@ -49,10 +43,7 @@ def inferred_replicates(study: Study, most: int, random_seed: int) -> dict[str, 
     if most < 1:
         raise InputError(f"most is {most}; expected a whole number from 1 up.")
     every = max(1, len(stored) // most)
-    return {
-        "UM1": [f_a.resample(rng) for _ in range(most)],
-        "UM2": [*stored[::every][:most]],
-    }
+    return {"UM1": [f_a.resample(rng) for _ in range(most)], "UM2": [*stored[::every][:most]]}
 
 
 @dataclass(frozen=True)

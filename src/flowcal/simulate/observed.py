@@ -44,10 +44,7 @@ __all__ = [
 ]
 
 _TRUE_X_E = (1 / 3, 0.59644, 0.375)
-_TRUE_F_A = (
-    truncweibull_min(2.40, 0, 1 / 0.283, scale=0.283),
-    truncweibull_min(1.80, 0, 1 / 0.212, scale=0.212),
-)
+_TRUE_F_A = (truncweibull_min(2.40, 0, 1 / 0.283, scale=0.283), truncweibull_min(1.80, 0, 1 / 0.212, scale=0.212))
 _ENTROPY = 2025
 
 ORGANISERS_FILE = "Y_out_example.csv"

@@ -156,12 +156,7 @@ class StoredResults(Results):
     def dataset(self) -> xr.Dataset:
         """x, seed and y by sample; y is read chunk by chunk when it is needed."""
         stored: xr.Dataset = xr.open_zarr(
-            self._path,
-            consolidated=False,
-            chunks={},
-            mask_and_scale=False,
-            zarr_format=3,
-            drop_variables=["x", "seed"],
+            self._path, consolidated=False, chunks={}, mask_and_scale=False, zarr_format=3, drop_variables=["x", "seed"]
         )
         runs = {"x": (("sample", "input"), self.x), "seed": ("sample", self.seed)}
         return stored.drop_attrs().assign(runs)
