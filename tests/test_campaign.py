@@ -447,6 +447,28 @@ def test_a_simulator_that_cannot_be_sent_is_reported(design):
         run_campaign(Unsendable(), *design, Runner(workers=2, chunk=250))
 
 
+def test_a_simulator_that_cannot_be_sent_to_a_cluster_is_reported(design):
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        runner = Runner(scheduler=cluster.scheduler_address, chunk=250)
+        with pytest.raises(CampaignError, match="the simulator cannot be sent to workers"):
+            run_campaign(Unsendable(), *design, runner)
+
+
+def test_a_simulator_of_a_notebook_runs_in_this_process_alone():
+    """A kernel has no file that its workers could import."""
+    script = """
+from flowcal.simulate.campaign import Runner, run_campaign
+from flowcal.simulate.windfarm import WindFarm
+class Own(WindFarm): pass
+x, seed = [[0.5] * 8] * 2, [1, 2]
+print(dict(run_campaign(Own(), x, seed).sizes)["sample"])
+run_campaign(Own(), x, seed, Runner(workers=2))
+"""
+    ran = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True)
+    assert ran.stdout == "2\n"
+    assert "Own is defined in a notebook; expected a simulator that 2 processes can import" in ran.stderr
+
+
 class Forgetful(Workers):
     """Makes every call, and loses all batches with their workers once they are stored."""
 

@@ -7,6 +7,7 @@ those that fail three times are listed in a quarantine file. Neither chunks nor 
 """
 
 import json
+import sys
 import time
 import warnings
 from collections import deque
@@ -149,6 +150,11 @@ def run_campaign(
     """
     runner, problem, identity = runner or Runner(), problem_of(simulator), simulator.identity
     x, seed = check_runs(x, seed, problem)
+    if runner.workers > 1 and _is_of_a_notebook(simulator):
+        raise CampaignError(
+            f"{type(simulator).__name__} is defined in a notebook; expected a simulator that {runner.workers} "
+            "processes can import from a module. Move it to a file, or take workers=1."
+        )
     allowed = 0 if all_needed else int(runner.allowed_share * len(x))
     if runner.folder is None:
         campaign = _Campaign(simulator, Results(x, seed, runner.chunk, problem.series), Quarantine(None, x, seed))
@@ -170,6 +176,12 @@ def run_campaign(
 def campaign_path(folder: Path, simulator: Simulator, x: Array, seed: Integers) -> Path:
     """Where a runner with this folder keeps the campaign of these runs on this simulator."""
     return folder / f"{campaign_digest(simulator.identity, x, seed)[:16]}.zarr"
+
+
+def _is_of_a_notebook(simulator: Simulator) -> bool:
+    """Whether it is defined where no other process can import it: a kernel's `__main__` is no file."""
+    main = sys.modules["__main__"]
+    return type(simulator).__module__ == main.__name__ and not Path(getattr(main, "__file__", "")).is_file()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Workers make a call only by the same code that this process runs. Processes of t
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -15,8 +16,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
-
-import cloudpickle
 
 from flowcal.code import running_digest
 from flowcal.errors import FlowcalError, FlowcalWarning
@@ -74,12 +73,12 @@ class Processes(Workers):
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         """Have a call made, by new processes where one has been killed."""
-        call = _pack(function, *args)
+        call = _make_call_in_process, running_digest(), function, *args
         try:
-            return _pool(self._workers).submit(_make_call_in_process, *call)
+            return _pool(self._workers).submit(*call)
         except BrokenProcessPool:
             self.stop()
-            return _pool(self._workers).submit(_make_call_in_process, *call)
+            return _pool(self._workers).submit(*call)
 
     def result(self, future: Any) -> Any:
         """What a call returned."""
@@ -113,9 +112,11 @@ class Cluster(Workers):
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         """Have a call made."""
-        call = _pack(function, *args)
         with self._noticing_loss(OSError, RuntimeError):
-            return self._client.submit(make_call, *call, pure=False)
+            try:
+                return self._client.submit(make_call, running_digest(), function, *args, pure=False)
+            except TypeError as error:
+                raise CampaignError(f"{STOPPED}: the simulator cannot be sent to workers, {error.args[0]}.") from error
 
     def wait(self, running: Collection[Any]) -> Iterable[Any]:
         """The futures that are done, once there are some."""
@@ -214,44 +215,18 @@ def _begin() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _make_call_in_process(code: str, call: bytes) -> Any:
+def _make_call_in_process(code: str, function: Callable[..., Any], *args: Any) -> Any:
     try:
-        return make_call(code, call)
+        return make_call(code, function, *args)
     except SystemExit:  # of the signal, or of a simulator; the pool would take it for a result
         os._exit(1)
 
 
-def _pack(function: Callable[..., Any], *args: Any) -> tuple[str, bytes]:
-    try:
-        return running_digest(), cloudpickle.dumps((function, *args))
-    except Exception as error:  # whatever the simulator's parts raise
-        raise CampaignError(f"{STOPPED}: {type(error).__name__}, {error}. {GUARD}.") from error
-
-
-def make_call(code: str, call: bytes) -> Any:
-    """Make a packed call by the code with this digest, which is imported anew if this process runs another.
-
-    Everything is imported here, because a Dask worker keeps this function when the package is imported anew.
-    """
-    import importlib
-    import socket
-    import sys
-
-    import cloudpickle
-
-    here: Any = importlib.import_module("flowcal.simulate.workers")
-    if here.running_digest() != code:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "flowcal"]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-        here = importlib.import_module("flowcal.simulate.workers")
-    if here.running_digest() != code:
-        raise here.CampaignError(
-            f"{here.STOPPED}: the worker on {socket.gethostname()}, process {os.getpid()}, has another version of "
-            "flowcal than the process of the campaign; restart the older one with the present version."
+def make_call(code: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Make a call in a process that runs the code with this digest."""
+    if running_digest() != code:
+        raise CampaignError(
+            f"{STOPPED}: the worker on {socket.gethostname()}, process {os.getpid()}, has another version of flowcal "
+            "than the process of the campaign; restart the older one with the present version."
         )
-    try:
-        function, *args = cloudpickle.loads(call)
-    except Exception as error:
-        raise here.CampaignError(f"{here.STOPPED}: {type(error).__name__}, {error}. {here.GUARD}.") from error
     return function(*args)
