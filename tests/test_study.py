@@ -1,6 +1,7 @@
 """The study as chapters see it, and the chapters as papermill runs them."""
 
 import json
+import re
 import sys
 
 import nbformat
@@ -10,8 +11,9 @@ from conftest import ROOT
 from flowcal.artifacts import ArtifactError
 from flowcal.chapters import ChapterFailed, Settings, chapter_budget, run_chapters, select_chapters, states
 from flowcal.errors import InputError
-from flowcal.provenance import read_provenance
+from flowcal.provenance import Provenance, keep_provenance, read_provenance
 from flowcal.simulate.program import Executable
+from flowcal.simulate.sensitivity import sobol
 from flowcal.simulate.windfarm import WindFarm
 from flowcal.study import ClaimFailed, Study, find_root
 
@@ -40,6 +42,34 @@ def test_chapters_run_in_order_and_stay_fresh(project, capsys):
     run_chapters([], Settings())
     assert "all chapters are fresh" in capsys.readouterr().out
     assert (project.artifacts() / "first/chapter.json").stat().st_mtime_ns == before
+
+
+def test_the_chapters_that_most_time_depends_on_start_first(project, capsys, monkeypatch):
+    monkeypatch.setattr("flowcal.chapters.AT_ONCE", 1)
+    aside, on_third = project.chapters["first"].replace('"first"', '"aside"'), project.chapters["second"]
+    project.write("aside", aside)
+    project.write("last", on_third.replace('"second"', '"last"').replace('"first"', '"aside"'))
+    notebook = nbformat.v4.new_notebook()
+    keep_provenance(notebook, Provenance(version="1", profile="full", wall_time_s=100, made={}, made_from={}))
+    (project.folder / "book" / "published").mkdir(parents=True)
+    nbformat.write(notebook, project.folder / "book" / "published" / "04_last.ipynb")
+    run_chapters([], Settings())
+    started = re.findall("chapter (.*): started", capsys.readouterr().out)
+    assert started == ["aside", "last", "first", "second"]
+
+
+def test_artifacts_are_made_side_by_side_and_once(project, monkeypatch):
+    study = Study("first")
+    settings = {"base_samples": 8, "resamples": 2, **study.box}
+    made = study.keep_all(sobol, {"one": {"random_seed": 1}, "two": {"random_seed": 2}}, **settings)
+    monkeypatch.setattr("flowcal.study.ProcessPoolExecutor", None)
+    again = study.keep_all(sobol, {"one": {"random_seed": 1}, "two": {"random_seed": 2}}, **settings)
+    alone = {
+        name: study.keep(f"{name}_alone", sobol, random_seed=seed, **settings)
+        for name, seed in (("one", 1), ("two", 2))
+    }
+    assert all(made[name].identical(again[name]) and made[name].identical(alone[name]) for name in ("one", "two"))
+    assert not made["one"].equals(made["two"])
 
 
 def test_a_profile_sets_budgets_that_the_chapter_names(project):

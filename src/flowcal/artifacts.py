@@ -109,6 +109,11 @@ class Shelf:
         _say(f"{self._chapter}/{name}", manifest)
         return value
 
+    def has(self, name: str, function: Callable[..., Any], **settings: Any) -> bool:
+        """Whether `keep` would read what is there, as long as that is undamaged."""
+        manifest = _read_manifest(self._root / self._chapter / name)
+        return manifest is not None and manifest.key == _recipe(function, settings, self._libraries)["key"]
+
     def read(self, chapter: str, name: str) -> Any:
         """An artifact of an earlier chapter: a Dataset, Weights or JSON value.
 

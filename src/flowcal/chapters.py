@@ -37,7 +37,7 @@ from flowcal.artifacts import RECORD, file_digest, is_undamaged
 from flowcal.code import FOLDER, closure_of_text, code_digest, libraries, reads_in, statements_of
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record, write_json
-from flowcal.provenance import Execution, collect_provenance, keep_provenance, read_consumed
+from flowcal.provenance import Execution, collect_provenance, keep_provenance, read_consumed, read_provenance
 from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, split_command
 
 __all__ = [
@@ -276,9 +276,10 @@ def _run_in_order(
     held: Mapping[str, filelock.BaseFileLock],
 ) -> int:
     """Start each chapter once all that it reads from is done, unless it is fresh then; how many were started."""
-    folder, waiting, running = settings.folder(), list(chapters), dict[Future[None], str]()
+    folder, running, started = settings.folder(), dict[Future[None], str](), 0
     reads = {chapter.name: set(_earlier(chapter, _own_state(chapter, settings, folder))) for chapter in chapters}
-    started = 0
+    seconds_to_end = _seconds_to_end(chapters, reads)
+    waiting = sorted(chapters, key=lambda chapter: -seconds_to_end[chapter.name])
     while waiting or running:
         for chapter in list(waiting):
             to_come = {other.name for other in waiting} | set(running.values())
@@ -295,6 +296,22 @@ def _run_in_order(
             held[running.pop(future)].release()
             future.result()
     return started
+
+
+def _seconds_to_end(chapters: Sequence[Chapter], reads: Mapping[str, set[str]]) -> dict[str, float]:
+    """Seconds, where they were published, of each chapter and the longest chain of chapters that need it."""
+    found: dict[str, float] = {}
+    for chapter in reversed(chapters):
+        later = [found[other] for other in found if chapter.name in reads[other]]
+        found[chapter.name] = _published_seconds(chapter) + max(later, default=0)
+    return found
+
+
+def _published_seconds(chapter: Chapter) -> float:
+    """How long a chapter took where it was published; 1 s where it was not."""
+    path = find_root() / "book" / "published" / f"{chapter.source.stem}.ipynb"
+    provenance = read_provenance(nbformat.read(path, as_version=4)) if path.is_file() else None
+    return provenance.wall_time_s if provenance else 1.0
 
 
 def _needed(names: set[str], settings: Settings) -> list[Chapter]:

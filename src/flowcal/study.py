@@ -106,11 +106,14 @@ class Study:
 
         `each` holds the settings of its own of every artifact.
         """
-        with ProcessPoolExecutor(SIDE_BY_SIDE, get_context("spawn")) as pool:
-            made = [pool.submit(_keep, self._shelf, name, function, {**settings, **own}) for name, own in each.items()]
-            for future in made:
-                future.result()
-        return {name: self.keep(name, function, **settings, **own) for name, own in each.items()}
+        all_settings = {name: {**settings, **own} for name, own in each.items()}
+        missing = [name for name, own in all_settings.items() if not self._shelf.has(name, function, **own)]
+        if len(missing) > 1:
+            with ProcessPoolExecutor(SIDE_BY_SIDE, get_context("spawn")) as pool:
+                made = [pool.submit(_keep, self._shelf, name, function, all_settings[name]) for name in missing]
+                for future in made:
+                    future.result()
+        return {name: self.keep(name, function, **own) for name, own in all_settings.items()}
 
     def read(self, chapter: str, name: str) -> Any:
         """Read an artifact of an earlier chapter (see `flowcal.artifacts.Shelf.read`); one that is running is awaited.
