@@ -37,7 +37,7 @@ from flowcal.challenge import (
 )
 from flowcal.report import figures
 from flowcal.simulate.campaign import run_campaign
-from flowcal.simulate.simulator import peaks
+from flowcal.simulate.simulator import objective, peaks
 from flowcal.study import Study
 from myst_nb import glue
 
@@ -151,6 +151,15 @@ logged, _ = PUBLISHED["Roy Sarkar et al."].effort["seconds, each simulation"]
 for name, value in (("hours_per_second", rate), ("speedup", logged * rate)):
     glue(name, f"{float(f'{value:.2g}'):,g}", display=False)
 glue("rough_y6", f"{exceeding.sel(output='y6').item():.1%}", display=False)
+
+# %% tags=["hide-input"]
+for name in THRESHOLDS:
+    of_all = peak.sel(output=name)
+    study.number(f"mean peak of {name}", of_all.mean().item(), within=1e-4)
+    study.number(
+        f"share of {name} above", exceeding.sel(output=name).item(), within=1e-4
+    )
+study.number("mean power [MW]", objective(rough).mean().item(), within=1e-4)
 
 # %% [markdown]
 # ## The box in this book

@@ -390,6 +390,28 @@ glue("refuted", len(refuted), display=False)
 for control in PUBLISHED_TURNING_POINTS:
     glue(f"turn_{control[2:]}", turn_text[control], display=False)
 
+# %% tags=["hide-input"]
+for bound in ("estimate", "low", "high"):
+    study.number(
+        f"share of X_a1 in mean power, {bound}",
+        first.sel(bound=bound).item(),
+        within=1e-4,
+    )
+study.number(
+    "largest share of an epistemic input",
+    upper.sel(source=list(EPISTEMIC)).max().item(),
+    within=1e-4,
+)
+study.number(
+    "largest share of the seed",
+    upper.sel(source="seed").max().item(),
+    within=1e-4,
+)
+for name, ratio in ratios.items():
+    study.number(
+        f"effect of X_e3 on {name}/y4", effect_on(ratio, ["X_e3"]), within=1e-4
+    )
+
 # %% [markdown]
 # ## In numbers
 #

@@ -196,6 +196,18 @@ glue("rated_share", f"{rated:.0%}", display=False)
 glue("margin", f"{margin:.0%}", display=False)
 glue("zero_bound", f"{upper:.3f}", display=False)
 
+# %% tags=["hide-input"]
+study.number("unevenness of Table 1", spread(table), within=1e-4)
+study.number("unevenness of the rule", spread(by_rule), within=1e-4)
+study.number("share at the upper limit of y1", rated, within=1e-4)
+study.number("largest peak over its threshold", margin, within=1e-4)
+for name in ("y1", "y4"):
+    study.number(
+        f"mean of {name}",
+        observed.y.sel(output=name).mean().item(),
+        within=1e-4,
+    )
+
 # %% [markdown]
 # No failure in {glue:text}`hours` hours says, by the rule of three and with 95 % confidence, that the probability of failure
 # averaged over the {glue:text}`points` points is below {glue:text}`zero_bound`; of any one of them it says no more than

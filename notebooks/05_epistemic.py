@@ -571,6 +571,18 @@ glue(
 )
 glue("minutes", f"{minutes / 60:.1f}", display=False)
 
+# %% tags=["hide-input"]
+study.number("volume of E", e.volume, within=0.2)
+study.number("volume of E at points 2, 7 and 9", three_volume, within=0.2)
+study.number(
+    "volume of the published E", score_box(team)["volume"], within=1e-4
+)
+study.number("best score, fixed seed [nats]", fixed_score[0].max(), within=0.2)
+study.number(
+    "worst score, fresh seeds [nats]", fresh_score[0].min(), within=0.2
+)
+study.number("share of bars beyond the band", beyond, within=0.2)
+
 # %% [markdown]
 # ## In numbers
 #

@@ -541,6 +541,22 @@ glue(
 glue("chosen", inferred["candidates"][0]["name"], display=False)
 glue("minutes", f"{minutes:.1f}", display=False)
 
+# %% tags=["hide-input"]
+for position, share in enumerate(covered, 1):
+    study.number(f"coverage of X_a{position}", share, within=0.1)
+study.number("order of the volume of E", np.log10(e.volume), within=0.1)
+study.number(
+    "order of the volume at a tolerance of 0.001",
+    np.log10(tolerant.volume),
+    within=0.1,
+)
+sample = f_a.sample(50_000, np.random.default_rng(5))
+for position, (mean, deviation) in enumerate(
+    zip(sample.mean(axis=0), sample.std(axis=0), strict=True), 1
+):
+    study.number(f"mean of X_a{position}", mean, within=0.02)
+    study.number(f"deviation of X_a{position}", deviation, within=0.05)
+
 # %% [markdown]
 # ## In numbers
 #

@@ -378,6 +378,15 @@ glue("gap", f"{trajectory['UM1'].gap.max().item():.2g}", display=False)
 glue("runs", f"{runs / 1e6:.1f}", display=False)
 glue("days", f"{runs * 0.2 / 86400:.1f}", display=False)
 
+# %% tags=["hide-input"]
+for name, result in trajectory.items():
+    for load in LOADS:
+        study.number(
+            f"upper bound of {load} at 0.95, {name}",
+            result.bound.sel(side="upper", alpha=0.95, output=load).item(),
+            within=1e-4 if name == "truth" else 0.1,
+        )
+
 # %% [markdown]
 # ## In numbers
 #

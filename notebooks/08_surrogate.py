@@ -367,6 +367,17 @@ glue("pvalue", f"{pvalue:.2f}", display=False)
 glue("ratios", listed(ratios, ".2f"), display=False)
 glue("seconds", f"{sum(emulator.history.seconds):.0f}", display=False)
 
+# %% tags=["hide-input"]
+study.number("mean R²", quality.r_squared.mean().item(), within=0.01)
+study.number("mean ceiling of R²", quality.ceiling.mean().item(), within=1e-4)
+study.number("share of power's variance explained", explained, within=0.001)
+for name, x_c in designs.items():
+    study.number(
+        f"J emulated [MW], {name}", performance([x_e], [x_c])[0], within=0.01
+    )
+    study.number(f"J simulated [MW], {name}", power[name][0], within=0.01)
+    study.number(f"pof by the integral, {name}", integral[name][-1], within=0.5)
+
 # %% [markdown]
 # ## In numbers
 #

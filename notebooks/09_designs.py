@@ -608,6 +608,20 @@ for key, name in {"um_2": "UM2", "paper": "Wang et al."}.items():
         display=False,
     )
 
+# %% tags=["hide-input"]
+study.number("best J under the truth [MW]", best_j, within=1e-3)
+for team in ("Wang et al.", "UM2", "truth"):
+    study.number(
+        f"J of the performance design [MW], {team}",
+        best_j + judged[f"{team}, performance"]["difference"],
+        within=1e-3,
+    )
+    study.number(
+        f"order of the smallest pof, {team}",
+        np.log10(judged[f"{team}, reliability"]["pof"]),
+        within=0.05,
+    )
+
 # %% [markdown]
 # ## In numbers
 #

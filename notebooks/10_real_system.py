@@ -322,6 +322,12 @@ glue(
     display=False,
 )
 
+# %% tags=["hide-input"]
+for label, value in zip(labels, estimate, strict=True):
+    study.number(label, value, within=0.1)
+study.number("order of the volume of E", np.log10(e.volume), within=0.1)
+study.number("order of the volume of the box", np.log10(box_volume), within=0.1)
+
 # %% [markdown]
 # ## In numbers
 #

@@ -391,6 +391,26 @@ glue(
     display=False,
 )
 
+# %% tags=["hide-input"]
+for source in ("UM1", "UM2"):
+    study.number(
+        f"order of the volume of E, {source}",
+        np.log10(sets[source].volume),
+        within=0.2,
+    )
+    study.number(
+        f"energy distance of f_a, {source}",
+        card.aleatory[source].energy_distance,
+        within=0.5,
+    )
+for alpha in alphas:
+    for load in LOADS:
+        study.number(
+            f"whole hours over minutes, {load} at {alpha}",
+            ratio(alpha, load)[0],
+            within=0.01,
+        )
+
 # %% [markdown]
 # ## In numbers
 #

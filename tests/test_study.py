@@ -260,3 +260,21 @@ def test_an_execution_keeps_how_it_came_about(project):
     assert {name: (made.sha256, made.seed) for name, made in first.made.items()} == {"indices": (digest, 1)}
     assert (second.made, second.made_from) == ({}, {"first/indices": digest})
     assert first.wall_time_s == states(Settings())["first"].execution.wall_time_s
+
+
+def test_a_number_that_agrees_with_the_stored_one_is_printed_like_it(project, program, capsys):
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("stream", text="a mean: 5.01 (± 1 %)\n")])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), project.path("first").with_suffix(".ipynb"))
+    study, elsewhere = Study("first"), Study("first", simulator=f"executable:{program}")
+    for value in (5.05, 4.961, 5.07, 4.9, float("nan")):
+        study.number("a mean", value, within=0.01)
+    study.number("another", 5.05, within=0.01)
+    elsewhere.number("a mean", 5.05, within=0.01)
+    printed = [line.partition(" (")[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ["a mean: 5.01"] * 2 + [
+        "a mean: 5.07",
+        "a mean: 4.9",
+        "a mean: nan",
+        "another: 5.05",
+        "a mean: 5.05",
+    ]

@@ -1,5 +1,7 @@
 """The study as a chapter sees it: a simulator, observations, and a shelf for what the chapter makes."""
 
+import json
+import math
 import os
 import re
 import shlex
@@ -155,6 +157,27 @@ class Study:
         if self._is_embedded and not holds:
             raise ClaimFailed(f"the chapter claims what does not hold: {statement}")
         print(f"{'holds' if holds else 'does not hold here'}: {statement}")
+
+    def number(self, name: str, value: float, within: float) -> None:
+        """Print a number, with a relative tolerance, for nbval to compare with the stored one of the quick profile.
+
+        Where the two agree within the tolerance it prints the stored one, so that all machines print the same.
+        """
+        stored = self._stored_numbers.get(name)
+        agrees = stored is not None and abs(value - stored) <= within * abs(stored)
+        digits = 2 + math.ceil(-math.log10(within))
+        print(f"{name}: {stored if agrees else value:.{digits}g} (± {100 * within:.2g} %)")
+
+    @cached_property
+    def _stored_numbers(self) -> dict[str, float]:
+        """What `number` printed when the outputs of the paired notebook were stored; none for other profiles."""
+        if self.profile != "quick" or not self._is_embedded or self._chapter not in chapter_names():
+            return {}
+        path = find_root() / f"{chapter_files()[chapter_names().index(self._chapter)]}.ipynb"
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.is_file() else []
+        texts = ("".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", []))
+        found = (match for text in texts for match in re.finditer(r"^(.+): (\S+) \(± \S+ %\)$", text, re.M))
+        return {match[1]: float(match[2]) for match in found}
 
     def _await(self, chapter: str) -> None:
         """Wait for a chapter that `flowcal run` is executing; it has to stand earlier in the book than this one."""
