@@ -54,9 +54,9 @@ class LeastSquares:
         """Volume of the Fisher ellipsoid of a credibility, the unit cube being 1."""
         size = len(self.x_e)
         unit = np.exp(size / 2 * np.log(np.pi) - gammaln(size / 2 + 1))
-        return float(
-            unit * chi2.ppf(share, size) ** (size / 2) * np.sqrt(np.maximum(np.linalg.det(self.covariance), 0.0))
-        )
+        known = np.isfinite(self.covariance).all()
+        axes = np.sqrt(np.clip(np.linalg.eigvalsh(self.covariance), 0, None)) if known else np.nan
+        return float(unit * chi2.ppf(share, size) ** (size / 2) * np.prod(axes))
 
 
 def fit_contrasts(
