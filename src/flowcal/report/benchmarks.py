@@ -7,10 +7,10 @@ left out, and the table says which command measures it.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import mean, median, stdev
-from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
@@ -45,12 +45,11 @@ class Entry(Record):
 
 
 class Compared(Entry):
-    """What is compared with a target."""
+    """What is compared with a target: `measured` gives what stands in the cell, and the number that is compared."""
 
     target: Value
 
     def measured(self) -> tuple[str, float]:
-        """What stands in the cell, and the number that is compared."""
         raise NotImplementedError
 
     def rows(self, name: str, compared: str, bound: str) -> Rows:
@@ -79,37 +78,24 @@ class Ratio(Compared):
         return _quartiles(self.quartiles), self.quartiles[1]
 
 
-class Losses(Record):
-    """Held-out losses of this study's network and of a plain one."""
-
-    ours: Value
-    plain: Value
-
-
 class Training(Ratio):
-    """A ratio of speeds, with the losses that the two reach."""
+    """A ratio of speeds, with the held-out losses that this study's network and a plain one reach."""
 
-    held_out_loss: Losses
+    held_out_loss: Annotated[dict[Literal["ours", "plain"], Value], Field(min_length=2)]
 
     def measured(self) -> tuple[str, float]:
-        text, middle = super().measured()
-        return f"{text}; held-out loss {self.held_out_loss.ours:.2f} against {self.held_out_loss.plain:.2f}", middle
-
-
-class Peaks(Record):
-    """Largest memory by number of hours [MiB]."""
-
-    few: Annotated[Value, Field(alias="100000")]
-    many: Annotated[Value, Field(alias="1000000")]
+        (text, middle), loss = super().measured(), self.held_out_loss
+        return f"{text}; held-out loss {loss['ours']:.2f} against {loss['plain']:.2f}", middle
 
 
 class Memory(Compared):
-    """Largest memory of a campaign."""
+    """Largest memory of a campaign by number of hours [MiB]."""
 
-    peaks: Annotated[Peaks, Field(alias="measured")]
+    peaks: Annotated[dict[Literal["100000", "1000000"], Value], Field(min_length=2, alias="measured")]
 
     def measured(self) -> tuple[str, float]:
-        return f"{_rounded(self.peaks.many)} ({_rounded(self.peaks.few)} with a tenth of the hours)", self.peaks.many
+        few, many = self.peaks["100000"], self.peaks["1000000"]
+        return f"{_rounded(many)} ({_rounded(few)} with a tenth of the hours)", many
 
 
 class Million(Compared):
@@ -192,22 +178,18 @@ class Failures(Entry):
     methods: Annotated[dict[Text, Estimator], Field(min_length=1, max_length=MOST)]
 
     def rows(self, name: str, compared: str, bound: str) -> Rows:
+        reference = f"{self.reference:.3g} ± {100 * self.reference_error:.1f} %"
         ranked = sorted(self.methods.items(), key=lambda item: math.hypot(item[1].bias, item[1].variation))
         for place, (method, part) in enumerate(ranked):
-            yield (
-                f"{self.reference:.3g} ± {100 * self.reference_error:.1f} %",
-                "this study" if method == OURS else method,
-                f"{_rounded(part.calls)}, {part.repeats:.0f} times",
-                f"{100 * part.bias:+.1f} ± {100 * part.bias_error:.1f} %",
-                f"{100 * part.variation:.1f} %",
-                "" if place else "wins",
-            )
+            calls = f"{_rounded(part.calls)}, {part.repeats:.0f} times"
+            bias = f"{100 * part.bias:+.1f} ± {100 * part.bias_error:.1f} %"
+            source, outcome = "this study" if method == OURS else method, "" if place else "wins"
+            yield reference, source, calls, bias, f"{100 * part.variation:.1f} %", outcome
 
 
-class Method(Record):
+class Method(Entry):
     """How short of the best a search ends, and how many of its seeds reach it."""
 
-    model_config = ConfigDict(extra="ignore")
     method: Text
     budget: Value
     quartiles: Quartiles
@@ -224,14 +206,11 @@ class Searches(Entry):
     def rows(self, name: str, compared: str, bound: str) -> Rows:
         for part in sorted(self.methods.values(), key=lambda part: (part.budget, -part.reached)):
             rivals = [other.reached for other in self.methods.values() if other.budget == part.budget]
-            yield (
-                _case(name),
-                part.method,
-                _rounded(part.budget),
-                f"{_quartiles(part.quartiles)} {self.unit}".strip(),
-                f"{part.reached:.0f} of {part.seeds:.0f}",
-                _place(part.reached, rivals),
-            )
+            best = "wins" if rivals.count(part.reached) == 1 else "no worse than any"
+            short = f"{_quartiles(part.quartiles)} {self.unit}".strip()
+            reached = f"{part.reached:.0f} of {part.seeds:.0f}"
+            outcome = best if part.reached == max(rivals) else ""
+            yield _case(name), part.method, _rounded(part.budget), short, reached, outcome
 
 
 class Fault(Entry):
@@ -283,14 +262,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page.
+    """A table of the page, and the command that measures its entries.
 
-    Attributes
-    ----------
-    rows : mapping of str to Row
-        By the entry's name; a name that ends in '*' stands for all that begin with it.
-    command : str
-        What measures the entries.
+    Rows are by the entry's name; a name that ends in '*' stands for all that begin with it.
     """
 
     header: Sequence[str]
@@ -299,11 +273,12 @@ class Table:
 
     def markdown(self, results: Mapping[str, Any]) -> str:
         """The rows of all entries that were measured, and a sentence on those that were not."""
-        found = {pattern: [name for name in results if _matches(name, pattern)] for pattern in self.rows}
+        found = {pattern: [name for name in results if fnmatchcase(name, pattern)] for pattern in self.rows}
         rows: list[Sequence[str]] = []
         for pattern, row in self.rows.items():
             for name in found[pattern]:
-                rows += _read(row.kind, name, results[name]).rows(name, row.compared, row.bound)
+                entry = as_record(row.kind, results[name], f"benchmark {name!r}")
+                rows += entry.rows(name, row.compared, row.bound)
         parts = [markdown_table(self.header, rows)] if rows else []
         if missing := ", ".join(f"`{_kind(pattern)}`" for pattern, names in found.items() if not names):
             parts.append(f"Left out, for it has not been measured yet: {missing}. `{self.command}` measures it.")
@@ -318,25 +293,18 @@ def benchmark_tables(path: Path) -> dict[str, str]:
     return {name: table.markdown(results) for name, table in TABLES.items()} | {"made_on": _machines(results)}
 
 
-def _read(kind: type[Entry], name: str, value: object) -> Entry:
-    return as_record(kind, value, f"benchmark {name!r}")
-
-
 def _machines(results: Mapping[str, Any]) -> str:
     """What the entries were measured on, each machine with the kinds of its entries, unless it is all of them."""
     kinds: dict[str, dict[str, None]] = {}
     patterns = [pattern for table in TABLES.values() for pattern in table.rows]
     for name, value in results.items():
         for pattern in patterns:
-            if _matches(name, pattern):
-                kinds.setdefault(_read(Entry, name, value).made_on, {})[f"`{_kind(pattern)}`"] = None
+            if fnmatchcase(name, pattern):
+                entry = as_record(Entry, value, f"benchmark {name!r}")
+                kinds.setdefault(entry.made_on, {})[f"`{_kind(pattern)}`"] = None
     if len(kinds) == 1:
         return f"All was measured on {next(iter(kinds))}.\n"
     return "".join(f"- On {machine}: {', '.join(measured)}.\n" for machine, measured in kinds.items())
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
 
 
 def _kind(pattern: str) -> str:
@@ -371,101 +339,63 @@ def _mean(values: Sequence[float]) -> str:
 def _compared(values: Mapping[str, Sequence[float]], peer: str) -> tuple[str, str, str]:
     """A peer's values, their differences from ours, and who is ahead in every pair."""
     less = [value - own for value, own in zip(values[peer], values[OURS], strict=True)]
-    winner = "neither wins"
-    if min(less) > 0:
-        winner = "the peer wins"
-    elif max(less) < 0:
-        winner = "this study wins"
+    winner = "the peer wins" if min(less) > 0 else "this study wins" if max(less) < 0 else "neither wins"
     return _mean(values[peer]), _mean(less), winner
 
 
-def _place(value: float, rivals: Sequence[float]) -> str:
-    """Outcome of a number of successes among those of all methods, itself included."""
-    if value < max(rivals):
-        return ""
-    return "wins" if rivals.count(value) == 1 else "no worse than any"
-
-
 TARGETS = ("What was compared", "Measured", "Target", "Outcome")
+POSTERIORS = ("Method", "Epochs", "Simulations a second", "Expected log posterior", "Less this study's", "Outcome")
+FAULTS = ("Fault", "Injected", "lost", "made twice", "stored wrongly")
+FAILURES = ("Probability", "Method", "Simulations", "Bias", "Standard deviation", "Outcome")
+SEARCHES = ("Problem", "Method", "Control points", "Short of the best", "Seeds that reach it", "Outcome")
+
+SIMULATOR = {
+    "simulator_over_limit": Row(
+        Ratio,
+        "An hour of the simulator, over what every such simulator has to do: draw 120 normal numbers an hour and write "
+        "the output",
+    ),
+    "program_over_simulator": Row(Program),
+}
+CAMPAIGNS = {
+    "campaign_overhead_ms_per_chunk_of_1000": Row(
+        Ratio, "What a campaign in this process adds to the simulations of a chunk of 1,000 hours [ms]"
+    ),
+    "cluster_overhead_ms_per_chunk": Row(
+        Target, "What a campaign over two Dask workers costs beside simulations that take no time [ms a chunk]"
+    ),
+    "two_workers_over_one_computing": Row(
+        Target, "One Dask worker over two, with a program that computes for 0.2 s a run, on two processors", "at least"
+    ),
+    "sixteen_workers_over_one_waiting": Row(
+        Target, "One Dask worker over sixteen, with a program that waits for 0.2 s a run", "at least"
+    ),
+    "peak_memory_MiB_by_hours": Row(
+        Memory, "Largest memory of a campaign of 1,000,000 hours that streams to disk [MiB]"
+    ),
+    "million_hours_through_two_workers": Row(Million, "The same over two processes: this one's and the workers' [MiB]"),
+}
+TRAINING = {
+    "training_over_plain": Row(
+        Training,
+        "Hours trained on a second, over those of a network of the same sizes from the parts that PyTorch and zuko "
+        "bring",
+        "at least",
+    ),
+    "hours_read_per_second": Row(Target, "Hours a second for which a trained posterior gives ten draws", "at least"),
+}
 BENCH = ".venv/bin/python -m pytest -s tests/benchmarks"
-TABLES: Mapping[str, Table] = MappingProxyType(
-    {
-        "simulator": Table(
-            TARGETS,
-            {
-                "simulator_over_limit": Row(
-                    Ratio,
-                    "An hour of the simulator, over what every such simulator has to do: draw 120 normal numbers an "
-                    "hour and write the output",
-                ),
-                "program_over_simulator": Row(Program),
-            },
-            f"{BENCH}/test_simulator.py",
-        ),
-        "campaigns": Table(
-            TARGETS,
-            {
-                "campaign_overhead_ms_per_chunk_of_1000": Row(
-                    Ratio, "What a campaign in this process adds to the simulations of a chunk of 1,000 hours [ms]"
-                ),
-                "cluster_overhead_ms_per_chunk": Row(
-                    Target,
-                    "What a campaign over two Dask workers costs beside simulations that take no time [ms a chunk]",
-                ),
-                "two_workers_over_one_computing": Row(
-                    Target,
-                    "One Dask worker over two, with a program that computes for 0.2 s a run, on two processors",
-                    "at least",
-                ),
-                "sixteen_workers_over_one_waiting": Row(
-                    Target, "One Dask worker over sixteen, with a program that waits for 0.2 s a run", "at least"
-                ),
-                "peak_memory_MiB_by_hours": Row(
-                    Memory, "Largest memory of a campaign of 1,000,000 hours that streams to disk [MiB]"
-                ),
-                "million_hours_through_two_workers": Row(
-                    Million, "The same over two processes: this one's and the workers' [MiB]"
-                ),
-            },
-            f"{BENCH}/test_simulator.py tests/benchmarks/test_campaigns.py",
-        ),
-        "faults": Table(
-            ("Fault", "Injected", "lost", "made twice", "stored wrongly"),
-            {"fault: *": Row(Fault)},
-            f"{BENCH}/test_faults.py",
-        ),
-        "fuzzing": Table(("Reader", "Inputs", "Seconds"), {"fuzzed: *": Row(Fuzzed)}, f"{BENCH}/test_fuzzing.py"),
-        "training": Table(
-            TARGETS,
-            {
-                "training_over_plain": Row(
-                    Training,
-                    "Hours trained on a second, over those of a network of the same sizes from the parts that PyTorch "
-                    "and zuko bring",
-                    "at least",
-                ),
-                "hours_read_per_second": Row(
-                    Target, "Hours a second for which a trained posterior gives ten draws", "at least"
-                ),
-            },
-            f"{BENCH}/test_training.py",
-        ),
-        "posteriors": Table(
-            ("Method", "Epochs", "Simulations a second", "Expected log posterior", "Less this study's", "Outcome"),
-            {"posteriors_beside_peers*": Row(Posteriors)},
-            f"{BENCH}/test_peers_inference.py",
-        ),
-        "failures": Table(
-            ("Probability", "Method", "Simulations", "Bias", "Standard deviation", "Outcome"),
-            dict.fromkeys(("pof_2e-4", "pof_2e-5", "pof_3e-8"), Row(Failures)),
-            f"{BENCH}/test_reliability.py",
-        ),
-        "searches": Table(
-            ("Problem", "Method", "Control points", "Short of the best", "Seeds that reach it", "Outcome"),
-            {"design_search: *": Row(Searches)},
-            f"{BENCH}/test_optimisers.py",
-        ),
-        "study": Table(TARGETS, {"whole_study": Row(WholeStudy)}, f"make full && {BENCH}/test_study.py"),
-    }
-)
+TABLES: Mapping[str, Table] = {
+    "simulator": Table(TARGETS, SIMULATOR, f"{BENCH}/test_simulator.py"),
+    "campaigns": Table(TARGETS, CAMPAIGNS, f"{BENCH}/test_simulator.py tests/benchmarks/test_campaigns.py"),
+    "faults": Table(FAULTS, {"fault: *": Row(Fault)}, f"{BENCH}/test_faults.py"),
+    "fuzzing": Table(("Reader", "Inputs", "Seconds"), {"fuzzed: *": Row(Fuzzed)}, f"{BENCH}/test_fuzzing.py"),
+    "training": Table(TARGETS, TRAINING, f"{BENCH}/test_training.py"),
+    "posteriors": Table(POSTERIORS, {"posteriors_beside_peers*": Row(Posteriors)}, f"{BENCH}/test_peers_inference.py"),
+    "failures": Table(
+        FAILURES, dict.fromkeys(("pof_2e-4", "pof_2e-5", "pof_3e-8"), Row(Failures)), f"{BENCH}/test_reliability.py"
+    ),
+    "searches": Table(SEARCHES, {"design_search: *": Row(Searches)}, f"{BENCH}/test_optimisers.py"),
+    "study": Table(TARGETS, {"whole_study": Row(WholeStudy)}, f"make full && {BENCH}/test_study.py"),
+}
 """The tables of the page by name."""
