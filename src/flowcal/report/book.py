@@ -1,4 +1,7 @@
-"""The static book: how its pages were made, the paired notebooks' stored outputs, and rendering without any network."""
+"""The static book: how its pages were made, the notebooks' stored outputs, and rendering as HTML or PDF.
+
+Nothing needs a network. For the PDF, a headless Chromium prints the HTML file that holds all pages.
+"""
 
 import shutil
 import subprocess
@@ -6,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import plotly
@@ -16,21 +20,47 @@ from flowcal.files import read_record
 from flowcal.provenance import Provenance, read_provenance
 from flowcal.report.benchmarks import benchmark_tables
 from flowcal.report.figures.answer import draw_answer
-from flowcal.report.printing import find_chromium, print_page
 from flowcal.report.scorecard import Scorecard, summary_table
 from flowcal.report.tables import markdown_table
 from flowcal.study import find_root
 
-__all__ = ["BookError", "build_book", "closing_block", "minutes_table", "print_book", "publish", "store_outputs"]
+__all__ = [
+    "BookError",
+    "PrintError",
+    "build_book",
+    "closing_block",
+    "find_chromium",
+    "minutes_table",
+    "print_book",
+    "print_page",
+    "publish",
+    "store_outputs",
+]
 
 SHORT = 12  # hexadecimal digits of a digest, enough to tell artifacts apart
 NOT_KEPT = "not kept"
 PUBLISHED, SCORECARD = Path("book", "published"), "scorecard.json"
 MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"
 
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MARGINS: Any = {"top": "18mm", "right": "18mm", "bottom": "20mm", "left": "18mm"}
+PAPER_WIDTH = 658  # CSS pixels of A4 between these margins
+FOOTER = """<div style="width: 100%; text-align: center; font: 8pt sans-serif; color: #444">
+<span class="pageNumber"></span></div>"""
+PRINTED: dict[str, Any] = {
+    **{"display_header_footer": True, "header_template": "<span></span>", "footer_template": FOOTER},
+    **{"format": "A4", "print_background": True, "outline": True, "tagged": True},
+}
+FIGURES_DRAWN = "[...document.querySelectorAll('.plotly-graph-div')].every(figure => figure.querySelector('.main-svg'))"
+FORMULAS_SET = "!window.MathJax || MathJax.startup.promise.then(() => true)"
+
 
 class BookError(FlowcalError):
     """The book could not be rendered."""
+
+
+class PrintError(FlowcalError):
+    """The book could not be printed."""
 
 
 def closing_block(provenance: Provenance | None) -> str:
@@ -109,12 +139,8 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
 def build_book(settings: Settings | None) -> Path:
     """Render the chapters executed with these settings, or for None the published ones; returns the first page.
 
-    Raises
-    ------
-    BookError
-        If jupyter-book warns of anything.
-    ChapterStale
-        If a chapter's execution is missing or out of date.
+    Fails with a `BookError` if jupyter-book warns of anything, and with a `ChapterStale` if a chapter's execution is
+    missing or out of date.
     """
     return _render(settings, "html") / "index.html"
 
@@ -203,3 +229,27 @@ def _copy(source: Path, target: Path) -> None:
         raise BookError(f"{source} is missing; 'make full' makes the chapters that 'flowcal publish' keeps there.")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)
+
+
+def find_chromium() -> str:
+    """Path of the Chromium or Chrome on this machine, or a `PrintError`."""
+    path = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if path is None:
+        raise PrintError(f"there is no Chromium to print with; expected one of {', '.join(PROGRAMS)} on the path.")
+    return path
+
+
+def print_page(page: Path, target: Path) -> None:
+    """Print an HTML file as PDF with page numbers and an outline, once its formulas are set and its figures drawn."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        tab = browser.new_page(viewport={"width": PAPER_WIDTH, "height": 900}, color_scheme="light")
+        tab.emulate_media(media="print")
+        tab.goto(page.absolute().as_uri())
+        for ready in (FORMULAS_SET, FIGURES_DRAWN):
+            tab.wait_for_function(ready, timeout=300_000)
+        tab.pdf(path=target, margin=MARGINS, **PRINTED)
+        browser.close()
