@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Annotated, Any, Literal
@@ -25,10 +26,10 @@ MOST = 1000  # entries of a file, and values of an entry
 OURS = "ours"
 
 Value = Annotated[float, Field(ge=-1e15, le=1e15)]
-Positive = Annotated[float, Field(gt=0, le=1e15)]
-Values = Annotated[tuple[Value, ...], Field(min_length=1, max_length=MOST)]
+Some = Field(min_length=1, max_length=MOST)
+Values = Annotated[tuple[Value, ...], Some]
 Quartiles = tuple[Value, Value, Value]
-ByMethod = Annotated[dict[Text, Values], Field(min_length=1, max_length=MOST)]
+ByMethod = Annotated[dict[Text, Values], Some]
 
 Rows = Iterable[Sequence[str]]
 
@@ -39,8 +40,8 @@ class Entry(Record):
     model_config = ConfigDict(extra="ignore")
     made_on: Text = "a machine that was not recorded"
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
-        """The rows of a table, from the entry's name, and for targets what was compared and how it is bounded."""
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
+        """The rows of a table, from what follows the kind in the entry's name, what was compared, and how it is bounded."""
         raise NotImplementedError
 
 
@@ -52,7 +53,7 @@ class Compared(Entry):
     def measured(self) -> tuple[str, float]:
         raise NotImplementedError
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
         text, number = self.measured()
         met = number <= self.target if bound == "at most" else number >= self.target
         yield compared, text, f"{bound} {_rounded(self.target)}", "met" if met else "missed"
@@ -116,13 +117,10 @@ class Program(Entry):
     quartiles: Quartiles
     one_at_a_time: Quartiles
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
-        compared = (
-            f"The {self.published_seconds} s that a run of the organisers' program is published to take, over "
-            "an hour of the embedded simulator; on different machines"
-        )
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
         for how, quartiles in (("20,000 hours at once", self.quartiles), ("one hour a call", self.one_at_a_time)):
-            yield f"{compared}; {how}", _quartiles(quartiles), "", "the embedded simulator"
+            what = compared.format(f"{self.published_seconds} s")
+            yield f"{what}; {how}", _quartiles(quartiles), "", "the embedded simulator"
 
 
 class Posteriors(Entry):
@@ -137,18 +135,18 @@ class Posteriors(Entry):
 
     @model_validator(mode="after")
     def _has_all_methods(self) -> "Posteriors":
-        methods, timed = set(self.simulations_per_second) | {OURS}, (self.at_equal_time, self.epochs_at_equal_time)
+        timed = (self.at_equal_time, self.epochs_at_equal_time)
         for part in (self.simulations_per_second, self.at_equal_epochs, *timed):
-            if part is not None and set(part) != methods:
+            if part is not None and set(part) != {OURS, *self.simulations_per_second}:
                 raise ValueError(f"expected the same methods everywhere, {OURS!r} among them")
         for part in (self.at_equal_epochs, self.at_equal_time or {}):
             if len({len(values) for values in part.values()}) > 1:
                 raise ValueError("expected as many values of each method")
-        if (self.at_equal_time is None) != (self.epochs_at_equal_time is None):
+        if timed.count(None) == 1:
             raise ValueError("expected epochs at equal time with the posteriors at equal time")
         return self
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
         ours = self.at_equal_epochs[OURS]
         simulations, epochs = _rounded(self.simulations), _rounded(self.epochs)
         speed = {method: _range(values) for method, values in self.simulations_per_second.items()}
@@ -175,9 +173,9 @@ class Failures(Entry):
 
     reference: Value
     reference_error: Value
-    methods: Annotated[dict[Text, Estimator], Field(min_length=1, max_length=MOST)]
+    methods: Annotated[dict[Text, Estimator], Some]
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
         reference = f"{self.reference:.3g} ± {100 * self.reference_error:.1f} %"
         ranked = sorted(self.methods.items(), key=lambda item: math.hypot(item[1].bias, item[1].variation))
         for place, (method, part) in enumerate(ranked):
@@ -201,16 +199,16 @@ class Searches(Entry):
     """Searches for a design by several methods."""
 
     unit: Text
-    methods: Annotated[dict[Text, Method], Field(min_length=1, max_length=MOST)]
+    methods: Annotated[dict[Text, Method], Some]
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
         for part in sorted(self.methods.values(), key=lambda part: (part.budget, -part.reached)):
             rivals = [other.reached for other in self.methods.values() if other.budget == part.budget]
             best = "wins" if rivals.count(part.reached) == 1 else "no worse than any"
             short = f"{_quartiles(part.quartiles)} {self.unit}".strip()
             reached = f"{part.reached:.0f} of {part.seeds:.0f}"
             outcome = best if part.reached == max(rivals) else ""
-            yield _case(name), part.method, _rounded(part.budget), short, reached, outcome
+            yield case, part.method, _rounded(part.budget), short, reached, outcome
 
 
 class Fault(Entry):
@@ -221,8 +219,8 @@ class Fault(Entry):
     twice: Value
     wrong: Value
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
-        yield _case(name), *(f"{count:.0f}" for count in (self.injected, self.lost, self.twice, self.wrong))
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
+        yield case, *(f"{count:.0f}" for count in (self.injected, self.lost, self.twice, self.wrong))
 
 
 class Fuzzed(Entry):
@@ -231,29 +229,26 @@ class Fuzzed(Entry):
     inputs: Value
     seconds: Value
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
-        yield _case(name), f"{self.inputs:,.0f}", f"{self.seconds:.0f}"
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
+        yield case, f"{self.inputs:,.0f}", f"{self.seconds:.0f}"
 
 
 class WholeStudy(Entry):
     """Minutes of all chapters at the profile `full`."""
 
-    minutes: Positive
+    minutes: Annotated[float, Field(gt=0, le=1e15)]
     chapters: Value
 
-    def rows(self, name: str, compared: str, bound: str) -> Rows:
+    def rows(self, case: str, compared: str, bound: str) -> Rows:
         low, high = PUBLISHED["Roy Sarkar et al."].effort["hours, each design problem"]
-        compared = (
-            f"The {low} to {high} hours that a published entry spent on each of its design problems, over those of "
-            f"this whole study: all {self.chapters:.0f} chapters at the profile `full`; on different machines"
-        )
         ratios = f"{_rounded(60 * low / self.minutes)} to {_rounded(60 * high / self.minutes)}"
-        yield compared, f"{ratios} ({_rounded(self.minutes)} minutes)", "", "this study wins"
+        what = compared.format(f"{low} to {high} hours", f"{self.chapters:.0f}")
+        yield what, f"{ratios} ({_rounded(self.minutes)} minutes)", "", "this study wins"
 
 
 @dataclass(frozen=True)
 class Row:
-    """How an entry becomes rows: its kind, and for targets what was compared and how it is bounded."""
+    """How an entry becomes rows: its kind, what was compared, and how a target bounds it."""
 
     kind: type[Entry]
     compared: str = ""
@@ -278,7 +273,7 @@ class Table:
         for pattern, row in self.rows.items():
             for name in found[pattern]:
                 entry = as_record(row.kind, results[name], f"benchmark {name!r}")
-                rows += entry.rows(name, row.compared, row.bound)
+                rows += entry.rows(plain_text(name.partition(": ")[2]), row.compared, row.bound)
         parts = [markdown_table(self.header, rows)] if rows else []
         if missing := ", ".join(f"`{_kind(pattern)}`" for pattern, names in found.items() if not names):
             parts.append(f"Left out, for it has not been measured yet: {missing}. `{self.command}` measures it.")
@@ -295,25 +290,18 @@ def benchmark_tables(path: Path) -> dict[str, str]:
 
 def _machines(results: Mapping[str, Any]) -> str:
     """What the entries were measured on, each machine with the kinds of its entries, unless it is all of them."""
-    kinds: dict[str, dict[str, None]] = {}
+    kinds: dict[str, list[str]] = {}
     patterns = [pattern for table in TABLES.values() for pattern in table.rows]
     for name, value in results.items():
-        for pattern in patterns:
-            if fnmatchcase(name, pattern):
-                entry = as_record(Entry, value, f"benchmark {name!r}")
-                kinds.setdefault(entry.made_on, {})[f"`{_kind(pattern)}`"] = None
+        for pattern in filter(partial(fnmatchcase, name), patterns):
+            kinds.setdefault(as_record(Entry, value, f"benchmark {name!r}").made_on, []).append(f"`{_kind(pattern)}`")
     if len(kinds) == 1:
         return f"All was measured on {next(iter(kinds))}.\n"
-    return "".join(f"- On {machine}: {', '.join(measured)}.\n" for machine, measured in kinds.items())
+    return "".join(f"- On {machine}: {', '.join(dict.fromkeys(found))}.\n" for machine, found in kinds.items())
 
 
 def _kind(pattern: str) -> str:
     return pattern.rstrip("*: ")
-
-
-def _case(name: str) -> str:
-    """What follows the kind in an entry's name."""
-    return plain_text(name.partition(": ")[2])
 
 
 def _rounded(value: float) -> str:
@@ -355,7 +343,11 @@ SIMULATOR = {
         "An hour of the simulator, over what every such simulator has to do: draw 120 normal numbers an hour and write "
         "the output",
     ),
-    "program_over_simulator": Row(Program),
+    "program_over_simulator": Row(
+        Program,
+        "The {} that a run of the organisers' program is published to take, over an hour of the embedded simulator; on "
+        "different machines",
+    ),
 }
 CAMPAIGNS = {
     "campaign_overhead_ms_per_chunk_of_1000": Row(
@@ -384,6 +376,13 @@ TRAINING = {
     ),
     "hours_read_per_second": Row(Target, "Hours a second for which a trained posterior gives ten draws", "at least"),
 }
+STUDY = {
+    "whole_study": Row(
+        WholeStudy,
+        "The {} that a published entry spent on each of its design problems, over those of this whole study: all {} "
+        "chapters at the profile `full`; on different machines",
+    )
+}
 BENCH = ".venv/bin/python -m pytest -s tests/benchmarks"
 TABLES: Mapping[str, Table] = {
     "simulator": Table(TARGETS, SIMULATOR, f"{BENCH}/test_simulator.py"),
@@ -396,6 +395,6 @@ TABLES: Mapping[str, Table] = {
         FAILURES, dict.fromkeys(("pof_2e-4", "pof_2e-5", "pof_3e-8"), Row(Failures)), f"{BENCH}/test_reliability.py"
     ),
     "searches": Table(SEARCHES, {"design_search: *": Row(Searches)}, f"{BENCH}/test_optimisers.py"),
-    "study": Table(TARGETS, {"whole_study": Row(WholeStudy)}, f"make full && {BENCH}/test_study.py"),
+    "study": Table(TARGETS, STUDY, f"make full && {BENCH}/test_study.py"),
 }
 """The tables of the page by name."""

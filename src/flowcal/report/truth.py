@@ -153,9 +153,10 @@ def judge_by_truth(
     x_e, plane = truth.e.bounding_box[0], AleatoryPlane(truth.f_a)
     tried = [best, *designs.values()]
     compared = compare_performance(truth.f_a, simulator, x_e, tried, hours, random_seed, runner)
-    judged, spent = {}, {"calls": pof_calls, "random_seed": random_seed}
+    judged = {}
     for place, (name, x_c) in enumerate(designs.items(), 1):
-        failure = sampled_pof(plane, simulator, x_e, x_c, **spent, runner=runner).sel(failure="system")
+        found = sampled_pof(plane, simulator, x_e, x_c, calls=pof_calls, random_seed=random_seed, runner=runner)
+        failure = found.sel(failure="system")
         judged[name] = {
             "difference": compared.difference[place].item(),
             "difference_error": compared.standard_error[place].item(),
