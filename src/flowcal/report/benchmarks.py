@@ -41,7 +41,7 @@ class Entry(Record):
     made_on: Text = "a machine that was not recorded"
 
     def rows(self, case: str, compared: str, bound: str) -> Rows:
-        """The rows of a table, from what follows the kind in the entry's name, what was compared, and how it is bounded."""
+        """The rows of a table; `case` is what follows the kind in the entry's name, and `bound` how a target bounds."""
         raise NotImplementedError
 
 

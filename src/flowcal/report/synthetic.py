@@ -215,14 +215,9 @@ def judge_designs(
 ) -> dict[str, Any]:
     """Solve the problem with a constraint from one system's hours, and see under its truth whether it is kept.
 
-    The weights are those of an `AleatoryEstimator`.
-
-    Returns
-    -------
-    dict
-        For designs at the 'credible' bound, at the 'plain' f_a without it, and from the 'truth': the failure level
-        required, and 'pof' and 'j' [MW] under the truth, the latter from the simulator in hours that the three share;
-        None where no design reaches the level.
+    The weights are those of an `AleatoryEstimator`. For designs at the 'credible' bound, at the 'plain' f_a without it,
+    and from the 'truth', it returns the failure level required, and 'pof' and 'j' [MW] under the truth, the latter from
+    the simulator in hours that the three share; None where no design reaches the level.
     """
     system, rng = synthetic_system(simulator, number), np.random.default_rng([number, 15])
     um_2 = _infer_um2(system, simulator, AleatoryEstimator.from_weights(weights, "cpu"), settings)

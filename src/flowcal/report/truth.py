@@ -134,20 +134,11 @@ def judge_by_truth(
     random_seed: int,
     runner: Runner | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Performance and probability of failure of designs at the true X_e* under the true f_a.
+    """Performance and probability of failure of designs at the true X_e* under the true f_a, by the design's name.
 
-    Parameters
-    ----------
-    best : sequence of float, shape (3,)
-        The control point that performance is compared with.
-    hours, pof_calls : int
-        Hours behind each comparison, the same for all designs, and simulations behind each probability of failure.
-
-    Returns
-    -------
-    dict of str to dict
-        By name: 'difference', J less that of `best` [MW], with its 'difference_error'; 'pof' of the system with its
-        'pof_error', both one standard error; 'pof_upper', the bound of 95 % on it.
+    The 'difference' is J less that of the control point `best` [MW], in hours that all designs share. The 'pof' is that
+    of the system, from as many simulations as `pof_calls`, with the bound 'pof_upper' of 95 %. Errors are one standard
+    error.
     """
     truth = true_uncertainty_model()
     x_e, plane = truth.e.bounding_box[0], AleatoryPlane(truth.f_a)

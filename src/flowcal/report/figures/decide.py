@@ -94,14 +94,8 @@ def design_landscape(
 ) -> go.Figure:
     """J [MW] and log10 of the probability of failure over X_c1 and X_c2, with a slider for X_c3.
 
-    Parameters
-    ----------
-    grid, heights : array_like, shape (n,) and (k,)
-        Values along X_c1 and X_c2, and of X_c3.
-    j, log_pof : ndarray, shape (k, n, n)
-        By X_c3, X_c1 and X_c2.
-    marks : mapping of str to sequence of float, shape (3,)
-        Control points by name, shown where they lie in X_c1 and X_c2.
+    Both (k, n, n) are by X_c3, with the values `heights` (k,), and by X_c1 and X_c2 along a grid (n,). Marks are
+    control points by name, shown where they lie in X_c1 and X_c2.
     """
     figure = panels(1, 2, horizontal_spacing=0.2)
     first = int(np.argmax(j.max(axis=(1, 2))))

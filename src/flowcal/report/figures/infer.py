@@ -38,7 +38,6 @@ Array = NDArray[np.float64]
 
 BINS = 10
 LEAST = 1e-8  # probability of exceedance that is shown
-PAIRS = ((0, 1), (0, 2), (1, 2))  # of three inputs
 
 
 def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> go.Figure:
@@ -258,8 +257,8 @@ def epistemic_pairs(
     draws: Array, boxes: Mapping[str, Mapping[str, tuple[float, float]]], truth: ArrayLike
 ) -> go.Figure:
     """Samples (n, 3) of X_e, boxes by source and input, and a true value (3,); one panel per pair of inputs."""
-    figure, true = panels(1, len(PAIRS), horizontal_spacing=0.1), np.asarray(truth)
-    for column, (first, second) in enumerate(PAIRS, 1):
+    figure, true = panels(1, len(style.PAIRS), horizontal_spacing=0.1), np.asarray(truth)
+    for column, (first, second) in enumerate(style.PAIRS, 1):
         cell = {"row": 1, "col": column}
         samples = {"x": small(draws[:, first]), "y": small(draws[:, second])}
         figure.add_scatter(**samples, **dots(BLUE, 3, opacity=0.5), **named("E"), **cell)

@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 TWO = ((BLUE, "solid"), (RED, "dash"))  # how the lines of two systems are told apart
-PAIRS = ((0, 1), (0, 2), (1, 2))  # of three inputs
 
 
 def hour(y: NDArray[np.float64]) -> go.Figure:
@@ -119,10 +118,10 @@ def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
         points = np.asarray(points)
         numbers = [str(number) for number in range(1, len(points) + 1)] if position == 0 else None
         text = {"mode": "markers+text", "text": numbers, "textfont": {"size": 10, "color": "white"}}
-        for column, (first, second) in enumerate(PAIRS, 1):
+        for column, (first, second) in enumerate(style.PAIRS, 1):
             marks = style.dots(*look) | text | named(name)
             figure.add_scatter(x=points[:, first], y=points[:, second], **marks, row=1, col=column)
-    for column, (first, second) in enumerate(PAIRS, 1):
+    for column, (first, second) in enumerate(style.PAIRS, 1):
         figure.update_xaxes(title_text=CONTROL[first], range=[-0.05, 1.05], row=1, col=column)
         figure.update_yaxes(title_text=CONTROL[second], range=[-0.05, 1.1], row=1, col=column)
     return style.legend_once(figure, height=340)

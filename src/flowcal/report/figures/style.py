@@ -19,6 +19,7 @@ PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 GREY = "#7f7f7f"
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "circle-open")
+PAIRS = ((0, 1), (0, 2), (1, 2))  # of three inputs
 
 LAYOUT = {
     "colorway": PALETTE,
