@@ -69,7 +69,7 @@ from flowcal.infer.um2_epistemic import (
     set_training,
 )
 from flowcal.report import figures
-from flowcal.report.inferred import moments, tail_of
+from flowcal.report.export import moments, tail_of
 from flowcal.report.tables import interval, listed, markdown_table
 from flowcal.report.truth import (
     score_aleatory,

@@ -41,7 +41,7 @@ from flowcal.decide.intervals import (
 )
 from flowcal.decide.worst_case import Search
 from flowcal.report import figures
-from flowcal.report.inferred import (
+from flowcal.report.export import (
     inferred_models,
     inferred_replicates,
 )

@@ -61,7 +61,7 @@ from flowcal.decide.problems import (
     required_severity,
 )
 from flowcal.report import figures
-from flowcal.report.inferred import (
+from flowcal.report.export import (
     inferred_models,
     inferred_replicates,
 )

@@ -43,7 +43,7 @@ from flowcal.infer.um2_epistemic import (
     set_training,
 )
 from flowcal.report import figures
-from flowcal.report.inferred import moments, tail_of
+from flowcal.report.export import moments, tail_of
 from flowcal.report.tables import interval, markdown_table, with_error
 from flowcal.report.truth import (
     score_set,

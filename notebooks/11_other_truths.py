@@ -27,6 +27,7 @@ population_replicates = 10
 
 # %% tags=["hide-input"]
 import numpy as np
+from flowcal.infer.um2 import UM2Settings
 from flowcal.infer.um2_epistemic import Rounds, set_training
 from flowcal.report import figures
 from flowcal.report.replication import read_replication
@@ -57,9 +58,11 @@ one = study.keep(
     number=0,
     simulator=study.simulator,
     weights=study.read("shared", "estimator"),
-    rounds=Rounds(shared_rounds, shared_data_sets, set_training(shared_epochs)),
-    draws=population_draws,
-    replicates=population_replicates,
+    settings=UM2Settings(
+        Rounds(shared_rounds, shared_data_sets, set_training(shared_epochs)),
+        population_draws,
+        population_replicates,
+    ),
 )
 study.claim("E holds the truth of another system as well", one["contains"])
 

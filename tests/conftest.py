@@ -66,7 +66,7 @@ def address():
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium."""
-    from flowcal.report.printing import PrintError, find_chromium
+    from flowcal.report.book import PrintError, find_chromium
 
     try:
         path = find_chromium()

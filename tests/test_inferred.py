@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
-from flowcal.report.inferred import moments, tail_of
+from flowcal.report.export import moments, tail_of
 
 
 def uniform_up_to_a_power(power):

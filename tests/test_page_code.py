@@ -15,7 +15,7 @@ from conftest import ROOT
 from flowcal.chapters import Settings, find_chapters, run_chapters, select_chapters, states
 from flowcal.cli import _parser
 from flowcal.files import read_record
-from flowcal.report.figures.answer import draw_answer
+from flowcal.report.book import draw_answer
 from flowcal.report.scorecard import Scorecard
 from flowcal.simulate.observed import Source, observe
 from flowcal.study import make_simulator

@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from rendered import HTML, PAGES, elements_of, loaded_by, needs_the_book, wait_until_drawn
 
-from flowcal.report.printing import PAPER_WIDTH
+from flowcal.report.book import PAPER_WIDTH
 
 pytestmark = needs_the_book
 

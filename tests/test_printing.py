@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from flowcal.cli import main
-from flowcal.report.printing import PrintError, find_chromium, print_page
+from flowcal.report.book import PrintError, find_chromium, print_page
 
 
 def test_without_a_chromium_it_is_said_at_once(in_project, monkeypatch, capsys):

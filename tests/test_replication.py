@@ -12,29 +12,32 @@ from distributed import LocalCluster
 from flowcal.artifacts import ArtifactError
 from flowcal.challenge import PROBLEM
 from flowcal.decide.design import Effort
+from flowcal.decide.problems import DesignSettings
 from flowcal.decide.worst_case import Search
 from flowcal.infer.contrasts import output_contrasts
 from flowcal.infer.hour_posterior import train_posterior
 from flowcal.infer.train import Training
-from flowcal.infer.um1 import TRAINING, aleatory_flow, aleatory_runs
+from flowcal.infer.um1 import TRAINING, UM1Settings, aleatory_flow, aleatory_runs
+from flowcal.infer.um2 import UM2Settings
 from flowcal.infer.um2_epistemic import Rounds
 from flowcal.report.replication import ReplicationError, read_replication, replicate, summarise, take_up
 from flowcal.report.synthetic import SHAPES, judge, judge_designs, judge_paper, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
 
+ROUNDS = Rounds(1, 500, Training(epochs=3))
+
 
 @pytest.fixture(scope="module")
 def judged(estimator):
-    rounds = Rounds(1, 500, Training(epochs=3))
-    return judge(3, WindFarm(), estimator.to_weights(), rounds, draws=16, replicates=2)
+    return judge(3, WindFarm(), estimator.to_weights(), UM2Settings(ROUNDS, draws=16, replicates=2))
 
 
 def test_a_system_judged_on_a_cluster_is_judged_alike(tmp_path, estimator, judged):
-    settings = {"rounds": Rounds(1, 500, Training(epochs=3)), "draws": 16, "replicates": 2}
+    settings = UM2Settings(ROUNDS, draws=16, replicates=2)
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         weights = estimator.to_weights()
         address = cluster.scheduler_address
-        (row,) = replicate(tmp_path, [3], judge, address, simulator=WindFarm(), weights=weights, **settings)
+        (row,) = replicate(tmp_path, [3], judge, address, simulator=WindFarm(), weights=weights, settings=settings)
     timed = {"seconds_e", "seconds_f_a"}
     assert {key: row[key] for key in row if key not in timed} == {key: judged[key] for key in row if key not in timed}
 
@@ -129,7 +132,7 @@ def test_published_verdicts_are_taken_up(tmp_path):
 def test_the_papers_two_steps_are_judged_alike(judged):
     runs = aleatory_runs(WindFarm(), 500, "fixed", 1)
     weights = train_posterior(runs, aleatory_flow(PROBLEM), replace(TRAINING, epochs=1))
-    verdict = judge_paper(3, WindFarm(), weights, runs=100, epochs=1, held_out=50)
+    verdict = judge_paper(3, WindFarm(), weights, UM1Settings(100, 1, 50, trial_draws=1))
     assert set(verdict) - {"seconds"} <= set(judged)
     assert 0 < verdict["volume"] <= 1
     assert verdict["log_density_of_truth"] == judged["log_density_of_truth"]
@@ -137,12 +140,10 @@ def test_the_papers_two_steps_are_judged_alike(judged):
 
 
 def test_designs_are_judged_under_the_truth(estimator):
-    rounds, modest = Rounds(1, 500, Training(epochs=3)), Training(epochs=4, batch_size=256, learning_rate=5e-3)
+    modest = Training(epochs=4, batch_size=256, learning_rate=5e-3)
     effort = Effort(starts=2, search=Search(screened=4, starts=1, tolerance=0.1))
-    weights = estimator.to_weights()
-    row = judge_designs(
-        0, WindFarm(), weights, rounds, draws=16, replicates=3, size=6000, training=modest, effort=effort
-    )
+    spent = DesignSettings(6000, modest, 6000, modest, 3000, effort)
+    row = judge_designs(0, WindFarm(), estimator.to_weights(), UM2Settings(ROUNDS, draws=16, replicates=3), spent)
     assert row["shape"] == "plain"
     assert row["truth"]["pof"] == pytest.approx(1e-4, rel=0.02)  # the constraint binds, and the truth keeps it exactly
     assert row["credible"]["level"] >= row["plain"]["level"] or row["credible"]["pof"] is None

@@ -14,7 +14,7 @@ from flowcal.decide.failure import sampled_pof
 from flowcal.decide.plane import AleatoryPlane
 from flowcal.errors import InputError
 from flowcal.files import as_record, read_record, write_json
-from flowcal.report.figures.answer import draw_answer
+from flowcal.report.book import draw_answer
 from flowcal.report.scorecard import (
     READINGS,
     Scorecard,

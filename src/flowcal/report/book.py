@@ -1,4 +1,8 @@
-"""The static book: how its pages were made, the paired notebooks' stored outputs, and rendering without any network."""
+"""The static book: how its pages were made, the notebooks' stored outputs, and rendering as HTML or PDF.
+
+Nothing needs a network. For the PDF, a headless Chromium prints the HTML file that holds all pages. The picture of the
+landing page and the README is drawn from the scorecard.
+"""
 
 import shutil
 import subprocess
@@ -6,31 +10,74 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import plotly
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from flowcal.challenge import PUBLISHED as PUBLISHED_ENTRIES
 from flowcal.chapters import IGNORED_OUTPUT, Chapter, Settings, executed_notebook, find_chapters, read_source
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record
 from flowcal.provenance import Provenance, read_provenance
 from flowcal.report.benchmarks import benchmark_tables
-from flowcal.report.figures.answer import draw_answer
-from flowcal.report.printing import find_chromium, print_page
-from flowcal.report.scorecard import Scorecard, summary_table
+from flowcal.report.figures.style import BLUE, GREEN, GREY, ORANGE, RED
+from flowcal.report.scorecard import TOLERANT, Scorecard, summary_table
 from flowcal.report.tables import markdown_table
 from flowcal.study import find_root
 
-__all__ = ["BookError", "build_book", "closing_block", "minutes_table", "print_book", "publish", "store_outputs"]
+__all__ = [
+    "BookError",
+    "PrintError",
+    "build_book",
+    "closing_block",
+    "draw_answer",
+    "find_chromium",
+    "minutes_table",
+    "print_book",
+    "print_page",
+    "publish",
+    "store_outputs",
+]
 
 SHORT = 12  # hexadecimal digits of a digest, enough to tell artifacts apart
 NOT_KEPT = "not kept"
 PUBLISHED, SCORECARD = Path("book", "published"), "scorecard.json"
 MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"
 
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MARGINS: Any = {"top": "18mm", "right": "18mm", "bottom": "20mm", "left": "18mm"}
+PAPER_WIDTH = 658  # CSS pixels of A4 between these margins
+FOOTER = """<div style="width: 100%; text-align: center; font: 8pt sans-serif; color: #444">
+<span class="pageNumber"></span></div>"""
+PRINTED: dict[str, Any] = {
+    **{"display_header_footer": True, "header_template": "<span></span>", "footer_template": FOOTER},
+    **{"format": "A4", "print_background": True, "outline": True, "tagged": True},
+}
+FIGURES_DRAWN = "[...document.querySelectorAll('.plotly-graph-div')].every(figure => figure.querySelector('.main-svg'))"
+FORMULAS_SET = "!window.MathJax || MathJax.startup.promise.then(() => true)"
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9.5,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "flowcal",  # the same file each time
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+}
+
 
 class BookError(FlowcalError):
     """The book could not be rendered."""
+
+
+class PrintError(FlowcalError):
+    """The book could not be printed."""
 
 
 def closing_block(provenance: Provenance | None) -> str:
@@ -109,12 +156,8 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
 def build_book(settings: Settings | None) -> Path:
     """Render the chapters executed with these settings, or for None the published ones; returns the first page.
 
-    Raises
-    ------
-    BookError
-        If jupyter-book warns of anything.
-    ChapterStale
-        If a chapter's execution is missing or out of date.
+    Fails with a `BookError` if jupyter-book warns of anything, and with a `ChapterStale` if a chapter's execution is
+    missing or out of date.
     """
     return _render(settings, "html") / "index.html"
 
@@ -203,3 +246,76 @@ def _copy(source: Path, target: Path) -> None:
         raise BookError(f"{source} is missing; 'make full' makes the chapters that 'flowcal publish' keeps there.")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)
+
+
+def find_chromium() -> str:
+    """Path of the Chromium or Chrome on this machine, or a `PrintError`."""
+    path = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if path is None:
+        raise PrintError(f"there is no Chromium to print with; expected one of {', '.join(PROGRAMS)} on the path.")
+    return path
+
+
+def print_page(page: Path, target: Path) -> None:
+    """Print an HTML file as PDF with page numbers and an outline, once its formulas are set and its figures drawn."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        tab = browser.new_page(viewport={"width": PAPER_WIDTH, "height": 900}, color_scheme="light")
+        tab.emulate_media(media="print")
+        tab.goto(page.absolute().as_uri())
+        for ready in (FORMULAS_SET, FIGURES_DRAWN):
+            tab.wait_for_function(ready, timeout=300_000)
+        tab.pdf(path=target, margin=MARGINS, **PRINTED)
+        browser.close()
+
+
+def draw_answer(card: Scorecard, path: Path) -> None:
+    """Write the picture of the landing page as SVG: volumes of sets E, and power against reliability of designs."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.8, 3.3), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+        _draw_sets(left, card)
+        _draw_designs(right, card)
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _draw_sets(axes: Axes, card: Scorecard) -> None:
+    """A row for every E: its volume, filled where it contains the truth."""
+    rows = [
+        ("the paper's way, rebuilt", "UM1", GREY),
+        *((f"{team}, published", team, RED) for team in PUBLISHED_ENTRIES),
+        ("this book, control points\nknown to 0.001", TOLERANT, BLUE),
+        ("this book", "UM2", BLUE),
+    ]
+    names, sources, colors = zip(*rows, strict=True)
+    volumes, places = [card.epistemic[source].volume for source in sources], range(len(rows))
+    axes.hlines(places, volumes, 1, colors, linewidth=1.5)
+    faces = [color if card.epistemic[name].contains else "white" for _, name, color in rows]
+    axes.scatter(volumes, places, s=60, c=faces, edgecolors=colors, linewidths=1.5, zorder=3)
+    axes.set(xscale="log", xlim=(1e-16, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="volume of E, share of the unit cube")
+    axes.set_yticks(places, names)
+    axes.set_title("How small E is (open: misses the truth)", loc="left", fontsize=9.5)
+
+
+def _draw_designs(axes: Axes, card: Scorecard) -> None:
+    """Power against the probability of failure of every design, all judged by the truth."""
+    verdicts = [(row.source, row.judged) for row in card.designs if row.judged] + [("baseline", card.baseline)]
+    for source, label, color, symbol in (
+        ("truth", "best, the truth being known", ORANGE, "s"),
+        ("UM2", "this book", BLUE, "o"),
+        ("Wang et al.", "Wang et al., published", RED, "D"),
+        ("Roy Sarkar et al.", "Roy Sarkar et al., published", GREEN, "^"),
+        ("baseline", "baseline", GREY, "X"),
+    ):
+        chosen = [verdict for by, verdict in verdicts if by == source]
+        j = [card.best_j + verdict.difference for verdict in chosen]
+        pof = [verdict.pof or verdict.upper for verdict in chosen]
+        size = 130 if source == "truth" else 50
+        axes.scatter(pof, j, s=size, c=color, marker=symbol, label=label, edgecolors="white", linewidths=0.7)
+    axes.set(xscale="log", xlabel="probability of failure in an hour", ylabel="expected power J [MW]")
+    axes.margins(y=0.08)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+    axes.set_title("What designs give and risk", loc="left", fontsize=9.5)

@@ -1,4 +1,4 @@
-"""The organisers' form: results.json and samples of both uncertainty models, as they ask for them.
+"""The two uncertainty models that a study's chapters stored, in a few numbers and curves, and in the organisers' form.
 
 The keys are spelled as in the organisers' template [1]_. Of its optional parts we fill in the second uncertainty model;
 this study makes no risk-based design.
@@ -12,12 +12,13 @@ References
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator, Field, create_model
 
 from flowcal.challenge import OUTPUTS
@@ -25,13 +26,28 @@ from flowcal.decide.failure import RULE_OF_THREE
 from flowcal.decide.problems import SolvedDesigns
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Record, as_record, read_json
-from flowcal.infer.models import UncertaintyModel
-from flowcal.report.inferred import inferred_models
+from flowcal.infer.families import FamilyDistribution
+from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws, UncertaintyModel
+from flowcal.infer.um2 import UM2
 from flowcal.study import Study
 
-__all__ = ["SubmissionError", "check_results", "export_submission", "read_results"]
+__all__ = [
+    "SubmissionError",
+    "Tail",
+    "check_results",
+    "export_submission",
+    "inferred_models",
+    "inferred_replicates",
+    "moments",
+    "read_results",
+    "tail_of",
+]
 
 Array = NDArray[np.float64]
+
+DRAWS = 20_000
+RIVALS = 3
+BAND = (0.05, 0.95)
 
 SAMPLES = {"fa": (10_000, "X_a_1,X_a_2"), "E": (1_000, "X_e_1,X_e_2,X_e_3")}
 KEYS = {"UM1": "UM1", "UM2": "o_UM2"}
@@ -47,6 +63,55 @@ ALPHAS = ("0.999", "0.95")
 
 class SubmissionError(FlowcalError):
     """What is to be submitted does not have the form that the organisers ask for."""
+
+
+def inferred_models(study: Study) -> dict[str, UncertaintyModel]:
+    """The uncertainty models 'UM1', the rebuilt paper method, and 'UM2', ours."""
+    um_1, pooled = study.read("epistemic", "um_1"), PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed"))
+    um_2 = UM2.from_weights(study.read("shared", "um_2")).model
+    return {"UM1": UncertaintyModel(pooled, EpistemicBox(um_1["low"], um_1["high"])), "UM2": um_2}
+
+
+def inferred_replicates(study: Study, most: int, random_seed: int) -> dict[str, list[AleatoryDistribution]]:
+    """What other hours might have made of each model's f_a, at most so many per model.
+
+    UM1's hours are resampled with the seed; UM2's replicates were stored with its f_a.
+    """
+    f_a, rng = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")), np.random.default_rng(random_seed)
+    stored = UM2.from_weights(study.read("shared", "um_2")).replicates
+    if most < 1:
+        raise InputError(f"most is {most}; expected a whole number from 1 up.")
+    every = max(1, len(stored) // most)
+    return {"UM1": [f_a.resample(rng) for _ in range(most)], "UM2": [*stored[::every][:most]]}
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Probabilities (k,) that an input exceeds each of k values.
+
+    They are by the best form, between which the middle 90 % of the replicates lie, and by the next best forms.
+    """
+
+    best: Array
+    band: tuple[Array, Array]
+    rivals: dict[str, Array]
+
+
+def tail_of(inferred: Mapping[str, Any], number: int, values: ArrayLike) -> Tail:
+    """Tail of X_a1 (number 0) or X_a2 (number 1) beyond some values, from what `infer_population` returned."""
+
+    def exceedance(stored: Mapping[str, Any]) -> Array:
+        return FamilyDistribution.from_dict(stored).exceedance(number, values)
+
+    low, high = np.quantile([exceedance(stored) for stored in inferred["replicates"]], BAND, axis=0)
+    rivals = {row["name"]: exceedance(row["distribution"]) for row in inferred["candidates"][1 : RIVALS + 1]}
+    return Tail(exceedance(inferred["distribution"]), (low, high), rivals)
+
+
+def moments(f_a: AleatoryDistribution, random_seed: int) -> Array:
+    """The two means, then the two standard deviations of X_a1 and X_a2, from samples."""
+    sample = f_a.sample(DRAWS, np.random.default_rng(random_seed))
+    return np.concatenate([sample.mean(axis=0), sample.std(axis=0)])
 
 
 def _in_order(interval: tuple[float, float]) -> tuple[float, float]:
@@ -83,10 +148,7 @@ _Results = _form("Results", {"info": str, "team_id": str, "problem_1": _Problem1
 def export_submission(study: Study, folder: Path) -> list[Path]:
     """Write results.json and four files of samples from what the chapters up to 'designs' stored; returns their paths.
 
-    Raises
-    ------
-    SubmissionError
-        If a problem has no design.
+    Fails with a `SubmissionError` if a problem has no design.
     """
     models = inferred_models(study)
     results: dict[str, Any] = {
@@ -109,10 +171,9 @@ def export_submission(study: Study, folder: Path) -> list[Path]:
     for name, model in models.items():
         contents |= {f"{name}_{kind}_samples.csv": text for kind, text in _samples(model).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / name for name in contents]
-    for path, text in zip(written, contents.values(), strict=True):
-        path.write_text(text)
-    return written
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+    return [folder / name for name in contents]
 
 
 def read_results(path: Path) -> dict[str, Any]:

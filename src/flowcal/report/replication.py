@@ -17,8 +17,11 @@ from flowcal.chapters import chapter_budget
 from flowcal.code import code_digest
 from flowcal.decide.design import Effort
 from flowcal.decide.power import emulator_training
+from flowcal.decide.problems import DesignSettings
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Record, as_record, read_json, write_json
+from flowcal.infer.um1 import UM1Settings
+from flowcal.infer.um2 import UM2Settings
 from flowcal.infer.um2_epistemic import Rounds, set_training
 from flowcal.report.synthetic import TAIL, judge, judge_designs, judge_paper
 from flowcal.study import Study, find_root
@@ -36,6 +39,7 @@ __all__ = [
 
 PUBLISHED = Path("book", "published", "replication.json")
 THREADS = "OMP_NUM_THREADS"
+SEEDS = 3000  # whose share in the peaks is measured, once for the search and once for the verdict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Point = tuple[Share, Share, Share]
@@ -133,54 +137,38 @@ def write_replication(
 ) -> dict[str, Any]:
     """Judge systems with the budgets of the `full` profile, and publish verdicts and summary as JSON.
 
+    The three numbers say how many systems our inference, the paper's two steps, and the designs, with the `quick`
+    profile's effort, are judged on: on a Dask scheduler, or without one on this machine.
+
     The chapters 'aleatory' and 'shared' have to have been run at `full`, for their networks serve all systems. Systems
     of an earlier call with the same code and settings, or published ones, are not judged again, and count.
-
-    Parameters
-    ----------
-    systems, paper_systems, design_systems : int
-        How many systems our inference, the paper's two steps, and the designs (with the `quick` profile's effort) are
-        judged on.
-    scheduler : str, optional
-        Address of a Dask scheduler; without one, processes of this machine do it.
     """
     study = Study("score", "full")
-    shared, epistemic = chapter_budget("shared", "full"), chapter_budget("epistemic", "full")
-    modest = chapter_budget("designs", "quick")
-    box = {"simulator": study.simulator}
-    training = set_training(shared["shared_epochs"])
-    ours = {
-        "weights": study.read("shared", "estimator"),
-        "rounds": Rounds(shared["shared_rounds"], shared["shared_data_sets"], training),
-        "draws": shared["population_draws"],
-        "replicates": shared["population_replicates"],
-    }
-    papers = {
-        "weights": study.read("aleatory", "flow_fixed"),
-        "runs": epistemic["epistemic_runs"],
-        "epochs": epistemic["epistemic_epochs"],
-        "held_out": epistemic["validation_hours"],
-    }
-    designs = ours | {
-        "size": modest["emulator_runs"],
-        "training": emulator_training(modest["emulator_epochs"]),
-        "effort": Effort(modest["design_starts"]),
-    }
+    full, modest = chapter_budget("shared", "full"), chapter_budget("designs", "quick")
+    step_2 = chapter_budget("epistemic", "full")
+    rounds = Rounds(full["shared_rounds"], full["shared_data_sets"], set_training(full["shared_epochs"]))
+    ours = {"settings": UM2Settings(rounds, full["population_draws"], full["population_replicates"])}
+    runs, training = modest["emulator_runs"], emulator_training(modest["emulator_epochs"])
+    spent = DesignSettings(runs, training, runs, training, SEEDS, Effort(modest["design_starts"]))
+    points = (step_2["epistemic_runs"], step_2["epistemic_epochs"], step_2["validation_hours"])
+    theirs = {"settings": UM1Settings(*points, trial_draws=1)}
     try:
         published = read_replication()
     except ArtifactError:  # judged for the first time
         published = {}
     rows, recipes = {}, {}
-    estimator, flow = study.origin("shared", "estimator"), study.origin("aleatory", "flow_fixed")
-    for name, function, count, settings, network in (
-        ("systems", judge, systems, box | ours, estimator),
-        ("paper", judge_paper, paper_systems, box | papers, flow),
-        ("designs", judge_designs, design_systems, box | designs, estimator),
-    ):
-        folder = _folder(function, settings | {"weights": network})
+    kinds: tuple[tuple[str, Callable[..., dict[str, Any]], int, dict[str, Any], tuple[str, str]], ...] = (
+        ("systems", judge, systems, ours, ("shared", "estimator")),
+        ("paper", judge_paper, paper_systems, theirs, ("aleatory", "flow_fixed")),
+        ("designs", judge_designs, design_systems, ours | {"designs": spent}, ("shared", "estimator")),
+    )
+    for name, function, count, spending, network in kinds:
+        settings = spending | {"simulator": study.simulator}
+        folder = _folder(function, settings | {"weights": study.origin(*network)})
         recipes[name] = folder.name
         if published.get("recipes", {}).get(name) == folder.name:
             take_up(folder, published[name])
+        settings["weights"] = study.read(*network)
         rows[name] = replicate(folder, range(min(systems, count)), function, scheduler, **settings)
     summary = summarise(rows["systems"])
     write_json(find_root() / PUBLISHED, {"summary": summary, "recipes": recipes} | rows)
@@ -215,20 +203,9 @@ def replicate(
 ) -> list[dict[str, Any]]:
     """Judge systems on all cores or on a Dask cluster; those with a file in the folder are not judged again.
 
-    Parameters
-    ----------
-    function : callable
-        `judge`, or another that takes the system's number and the settings.
-
-    Returns
-    -------
-    list of dict
-        What the function returned, by number, for these systems and all others in the folder.
-
-    Raises
-    ------
-    ReplicationError
-        If the function fails for some systems, after all others have been judged.
+    The function is `judge`, or another that takes the system's number and the settings. What it returned is returned by
+    number, for these systems and all others in the folder. If it fails for some systems, a `ReplicationError` is raised
+    after all others have been judged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {number: folder / f"{number:03}.json" for number in numbers}
@@ -286,19 +263,20 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     def median(values: Iterable[float]) -> float:
         return float(np.median(list(values)))
 
-    def mean(values: Iterable[float]) -> float:
-        return float(np.mean(list(values)))
+    def mean(key: str, verdicts: Iterable[Mapping[str, Any]] = rows) -> float:
+        return float(np.mean([verdict[key] for verdict in verdicts]))
 
+    pooling, seconds = [row["pooling"] for row in rows], [row["seconds_e"] + row["seconds_f_a"] for row in rows]
     gain = np.array([row["log_density"] - row["pooling"]["log_density"] for row in rows if row["shape"] == "narrow"])
-    seconds = [row["seconds_e"] + row["seconds_f_a"] for row in rows]
     tails = {}
     for place, probability in enumerate(TAIL):
         judged = [row["tail"][place] for row in rows]
+        errors = ("log_error", "log_error_of_true_family")
         tails[f"{probability:g}"] = {
-            "median_log_error": median(abs(tail["log_error"]) for tail in judged),
-            "median_log_error_of_true_family": median(abs(tail["log_error_of_true_family"]) for tail in judged),
+            **{f"median_{key}": median(abs(tail[key]) for tail in judged) for key in errors},
             "covered": sum(tail["covered"] for tail in judged),
         }
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else None
     return {
         "systems": len(rows),
         "contains": sum(row["contains"] for row in rows),
@@ -306,12 +284,10 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "median_simulations": median(row["simulations"] for row in rows),
         "median_seconds": median(seconds),
         "largest_seconds": max(seconds),
-        "energy_distance": mean(row["energy_distance"] for row in rows),
-        "energy_distance_of_direct_draws": mean(row["energy_distance_of_direct_draws"] for row in rows),
-        "energy_distance_of_pooling": mean(row["pooling"]["energy_distance"] for row in rows),
-        "gain_over_pooling_narrow": [float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))]
-        if len(gain) > 1
-        else None,
+        "energy_distance": mean("energy_distance"),
+        "energy_distance_of_direct_draws": mean("energy_distance_of_direct_draws"),
+        "energy_distance_of_pooling": mean("energy_distance", pooling),
+        "gain_over_pooling_narrow": None if error is None else [float(gain.mean()), error],
         "tail": tails,
     }
 

@@ -48,6 +48,11 @@ TOLERANT = "UM2, control points known to 0.001"
 """Source of the set E that allows for rounded control points."""
 
 MODELS = ("UM1", "UM2", "truth")
+SUMMARISED = {
+    "most reliable": "reliability",
+    "$\\epsilon = 10^{-3}$": "epsilon 1e-3",
+    "$\\epsilon = 10^{-4}$": "epsilon 1e-4",
+}
 DRAWS = 4000
 DESIGN = ("source", "problem", "x_c", "claimed_j", "claimed_pof")
 BOUND = ("source", "reading", "alpha", "output", "side", "bound", "error")
@@ -233,10 +238,8 @@ def _our_bounds(study: Study) -> Iterator[tuple[Any, ...]]:
         for alpha, output, side in itertools.product(result.alpha.values.tolist(), OUTPUTS, ("lower", "upper")):
             at = result.sel(alpha=alpha, output=output, side=side)
             bound = at.bound.item()
-            if "standard_error" in result:
-                error = 2 * at.standard_error.item()
-            else:
-                error = max(at.high.item() - bound, bound - at.low.item())
+            by_ends = "standard_error" not in result
+            error = max(at.high.item() - bound, bound - at.low.item()) if by_ends else 2 * at.standard_error.item()
             yield model, reading, alpha, output, side, bound, error
 
 
@@ -264,38 +267,30 @@ def _designs(study: Study) -> Iterator[tuple[Any, ...]]:
         for name, design in _designs_of(study, model).items():
             if "refused" in design:
                 yield model, name, None, None, None
-            else:
-                pof = None if model == "UM1" else min(1.0, design["pof"]["pof"][-1])  # pooled samples only bound it
-                yield model, name, design["x_c"], design["j"][0], pof
+                continue
+            pof = None if model == "UM1" else min(1.0, design["pof"]["pof"][-1])  # pooled samples only bound it
+            yield model, name, design["x_c"], design["j"][0], pof
 
 
 def epistemic_table(card: Scorecard) -> str:
     """Table 2: E and the best guess of X_e by source, with their distances from the truth."""
     inputs = [f"$X_{{{name.removeprefix('X_')}}}$" for name in EPISTEMIC]
-    return markdown_table(
-        ["", *inputs, "volume", "$X_e^*$ is", "best guess off by"],
-        [
-            (
-                source,
-                *map(_span, row.low, row.high),
-                number(row.volume, ".1e"),
-                "inside" if row.contains else f"outside by {row.least_distance:.3f}",
-                number(row.best_guess_distance, ".1e"),
-            )
-            for source, row in card.epistemic.items()
-        ],
-    )
+    rows = []
+    for source, row in card.epistemic.items():
+        place = "inside" if row.contains else f"outside by {row.least_distance:.3f}"
+        off = number(row.best_guess_distance, ".1e")
+        rows.append((source, *map(_span, row.low, row.high), number(row.volume, ".1e"), place, off))
+    return markdown_table(["", *inputs, "volume", "$X_e^*$ is", "best guess off by"], rows)
 
 
 def aleatory_table(card: Scorecard) -> str:
     """f_a by source: moments and energy distance from the truth."""
-    return markdown_table(
-        ["", "mean of $X_{a1}$, $X_{a2}$", "standard deviation", "correlation", "energy distance from the truth"],
-        [
-            (source, listed(row.mean), listed(row.standard_deviation), f"{row.correlation:+z.2f}", _energy(row))
-            for source, row in card.aleatory.items()
-        ],
-    )
+    header = ["", "mean of $X_{a1}$, $X_{a2}$", "standard deviation", "correlation", "energy distance from the truth"]
+    rows = [
+        (source, listed(row.mean), listed(row.standard_deviation), f"{row.correlation:+z.2f}", _energy(row))
+        for source, row in card.aleatory.items()
+    ]
+    return markdown_table(header, rows)
 
 
 def bounds_table(card: Scorecard, outputs: Sequence[str], reading: str) -> str:
@@ -315,21 +310,13 @@ def bounds_table(card: Scorecard, outputs: Sequence[str], reading: str) -> str:
 
 def designs_table(card: Scorecard) -> str:
     """Table 4, and the designs for performance and reliability: what was claimed and what is true."""
-    order = list(dict.fromkeys(row.problem for row in card.designs))
-    return markdown_table(
-        ["problem", "by", "$X_c$", "$J$ claimed [MW]", "below the best [%]", "pof claimed", "true pof"],
-        [
-            (
-                row.problem,
-                row.source,
-                *((point(row.x_c), number(row.claimed_j, ".3f")) if row.x_c else ("refused", "")),
-                _below(row, card.best_j),
-                number(row.claimed_pof, ".1e"),
-                _pof(row.judged),
-            )
-            for row in sorted(card.designs, key=lambda row: order.index(row.problem))
-        ],
-    )
+    header = ["problem", "by", "$X_c$", "$J$ claimed [MW]", "below the best [%]", "pof claimed", "true pof"]
+    order, rows = list(dict.fromkeys(row.problem for row in card.designs)), []
+    for row in sorted(card.designs, key=lambda row: order.index(row.problem)):
+        design = (point(row.x_c), number(row.claimed_j, ".3f")) if row.x_c else ("refused", "")
+        pof = (number(row.claimed_pof, ".1e"), _pof(row.judged))
+        rows.append((row.problem, row.source, *design, _below(row, card.best_j), *pof))
+    return markdown_table(header, rows)
 
 
 def summary_table(card: Scorecard) -> str:
@@ -338,34 +325,22 @@ def summary_table(card: Scorecard) -> str:
     sources = [*teams, *MODELS]
     sets = [card.epistemic[source] for source in sources]
     shown = [row for row in card.bounds if (row.output, row.alpha, row.side) == (LOADS[0], 0.999, "upper")]
-    bounds = {(row.source, row.reading): row.bound for row in shown}
+    bounds = {(row.source, row.reading): f"{row.bound:,.0f}" for row in shown}
     designs = {(row.source, row.problem): row for row in card.designs}
-    rows: list[tuple[str, list[str]]] = [
-        ("volume of $E$", [_volume(row) for row in sets]),
-        ("best guess of $X_e$ off by", [number(row.best_guess_distance, ".1e") for row in sets]),
-        ("$f_a$ off by, energy distance", [_energy(card.aleatory.get(source)) for source in sources]),
-        *(
-            (
-                f"$y_4$ stays below, {what} with probability 0.999",
-                [f"{bounds[source, reading]:,.0f}" if (source, reading) in bounds else "" for source in sources],
-            )
-            for what, reading in zip(("minutes", "whole hours"), READINGS.values(), strict=True)
-        ),
-        (
-            "most power: below the best [%]",
-            [_below(designs.get((source, "performance")), card.best_j) for source in sources],
-        ),
-        *(
-            (f"{name}: true pof", [_verdict(designs.get((source, problem))) for source in sources])
-            for name, problem in (
-                ("most reliable", "reliability"),
-                ("$\\epsilon = 10^{-3}$", "epsilon 1e-3"),
-                ("$\\epsilon = 10^{-4}$", "epsilon 1e-4"),
-            )
-        ),
-    ]
+    rows = {
+        "volume of $E$": [_volume(row) for row in sets],
+        "best guess of $X_e$ off by": [number(row.best_guess_distance, ".1e") for row in sets],
+        "$f_a$ off by, energy distance": [_energy(card.aleatory.get(source)) for source in sources],
+    }
+    for what, reading in zip(("minutes", "whole hours"), READINGS.values(), strict=True):
+        cells = [bounds.get((source, reading), "") for source in sources]
+        rows[f"$y_4$ stays below, {what} with probability 0.999"] = cells
+    best = [designs.get((source, "performance")) for source in sources]
+    rows["most power: below the best [%]"] = [_below(row, card.best_j) for row in best]
+    for name, problem in SUMMARISED.items():
+        rows[f"{name}: true pof"] = [_verdict(designs.get((source, problem))) for source in sources]
     header = ["", *teams, "the paper's way, rebuilt (UM1)", "this book (UM2)", "truth"]
-    return markdown_table(header, [(name, *cells) for name, cells in rows])
+    return markdown_table(header, [(name, *cells) for name, cells in rows.items()])
 
 
 def _span(low: float, high: float) -> str:
@@ -386,15 +361,13 @@ def _bound(row: Bound | None) -> str:
 
 
 def _volume(row: Epistemic) -> str:
-    if row.volume == 0:
-        return "a point"
-    return f"{row.volume:.0e}" + ("" if row.contains else ", misses $X_e^*$")
+    return f"{row.volume:.0e}" + ("" if row.contains else ", misses $X_e^*$") if row.volume else "a point"
 
 
 def _energy(row: Distribution | None) -> str:
-    if row is None:
-        return ""
-    return with_error(row.energy_distance, row.energy_distance_error, ".5f") if row.energy_distance else "0"
+    if row is None or not row.energy_distance:
+        return "" if row is None else "0"
+    return with_error(row.energy_distance, row.energy_distance_error, ".5f")
 
 
 def _below(row: Design | None, best_j: float) -> str:

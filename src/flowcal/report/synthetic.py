@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from flowcal.challenge import ALEATORY, EPISTEMIC, TABLE_1
-from flowcal.decide.design import DesignError, Effort, find_design
+from flowcal.decide.design import DesignError, find_design
 from flowcal.decide.failure import failure_curves, measure_severity
 from flowcal.decide.power import PowerEmulator, tabulate_performance
 from flowcal.decide.problems import (
@@ -30,12 +30,11 @@ from flowcal.files import Weights
 from flowcal.infer.checks import energy_distance
 from flowcal.infer.families import FAMILIES, FamilyDistribution, Form
 from flowcal.infer.hour_posterior import HourPosterior
-from flowcal.infer.models import AleatoryDistribution, EpistemicBox, PooledDraws
-from flowcal.infer.train import Trainer, Training
+from flowcal.infer.models import AleatoryDistribution, EpistemicBox, EpistemicSet, PooledDraws
+from flowcal.infer.train import Trainer
 from flowcal.infer.um1 import UM1Settings, infer_aleatory, infer_um1, update_points
 from flowcal.infer.um2 import UM2, UM2Settings, infer_um2
 from flowcal.infer.um2_aleatory import AleatoryEstimator, fit_family
-from flowcal.infer.um2_epistemic import Rounds
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -124,12 +123,7 @@ clusters with inputs that depend on each other within each.
 class SyntheticSystem:
     """A real system that is made up: its X_e*, its f_a, and what it showed at Table 1's points.
 
-    Attributes
-    ----------
-    x_a : ndarray, shape (1000, 2)
-        Of the hours that it showed.
-    observed : Dataset
-        y and x_c by sample: a hundred hours at each point.
+    `observed` holds y and x_c by sample, a hundred hours at each point, and `x_a` (1000, 2) the X_a of these hours.
     """
 
     number: int
@@ -169,23 +163,23 @@ TAIL = (1e-3, 1e-5)
 
 INTERVAL = (0.05, 0.95)
 POINT_SEEDS = 1000  # random seeds that a system has for its control points
+EPSILON = 1e-4
+"""Largest probability of failure that the designs are allowed."""
+
+SYNTHETIC_DESIGNS_HOURS = 50_000  # with the same X_a and seeds, in which the designs' J are compared
 
 
-def judge(
-    number: int, simulator: Simulator, weights: Weights, rounds: Rounds, draws: int, replicates: int
-) -> dict[str, Any]:
+def judge(number: int, simulator: Simulator, weights: Weights, settings: UM2Settings) -> dict[str, Any]:
     """Infer one system's X_e and f_a from its hours with an `AleatoryEstimator`, and compare both with its truth."""
     system = synthetic_system(simulator, number)
     estimator = AleatoryEstimator.from_weights(weights, "cpu")
-    um_2 = _infer_um2(system, simulator, estimator, rounds, draws, replicates)
+    um_2 = _infer_um2(system, simulator, estimator, settings)
     e, f_a = um_2.e, um_2.f_a
     value = e.posterior_sample(4, np.random.default_rng(number))[0]
     pooled = estimator.sample(10, system.observed, value, np.random.default_rng(number)).reshape(-1, len(ALEATORY))
     return {
-        "number": number,
-        "shape": system.shape,
+        **_judge_set(system, e),
         "x_e": system.x_e.tolist(),
-        "contains": bool(e.contains(system.x_e[None])[0]),
         "volume": e.volume,
         "bounding_box_volume": float(np.prod(np.ptp(e.bounding_box, axis=0))),
         "simulations": sum(row["simulations"] for row in um_2.rounds),
@@ -199,36 +193,72 @@ def judge(
     }
 
 
-def judge_paper(
-    number: int, simulator: Simulator, weights: Weights, runs: int, epochs: int, held_out: int
-) -> dict[str, Any]:
+def judge_paper(number: int, simulator: Simulator, weights: Weights, settings: UM1Settings) -> dict[str, Any]:
     """Infer one system's X_e and f_a in the paper's two steps, and compare both with its truth.
 
-    Parameters
-    ----------
-    weights : Weights
-        Of step 1's `HourPosterior`, which is the same for all systems.
-    runs, epochs : int
-        Simulations at each control point, and most passes over them, in step 2.
-    held_out : int
-        Simulations at each control point by which the three best are chosen.
+    The weights are those of step 1's `HourPosterior`, which is the same for all systems.
     """
     system = synthetic_system(simulator, number)
     start = time.perf_counter()
-    drawn = infer_aleatory(HourPosterior.from_weights(weights, "cpu"), system.observed, 10, number)
-    f_a, settings = PooledDraws.from_dataset(drawn), UM1Settings(runs, epochs, held_out, trial_draws=1)
+    f_a = PooledDraws.from_dataset(
+        infer_aleatory(HourPosterior.from_weights(weights, "cpu"), system.observed, 10, number)
+    )
     seed = POINT_SEEDS * number
     updates = update_points(simulator, system.observed, f_a, settings, random_seed=seed, trainer=Trainer("cpu"))
     found = infer_um1(updates)
-    e = EpistemicBox(found["low"], found["high"])
-    return {
-        "number": number,
-        "shape": system.shape,
-        "contains": bool(e.contains(system.x_e[None])[0]),
-        "volume": e.volume,
-        "seconds": round(time.perf_counter() - start, 1),
-        **_judge_density(system, f_a),
+    e, seconds = EpistemicBox(found["low"], found["high"]), round(time.perf_counter() - start, 1)
+    return _judge_set(system, e) | {"volume": e.volume, "seconds": seconds} | _judge_density(system, f_a)
+
+
+def judge_designs(
+    number: int, simulator: Simulator, weights: Weights, settings: UM2Settings, designs: DesignSettings
+) -> dict[str, Any]:
+    """Solve the problem with a constraint from one system's hours, and see under its truth whether it is kept.
+
+    The weights are those of an `AleatoryEstimator`. For designs at the 'credible' bound, at the 'plain' f_a without it,
+    and from the 'truth', it returns the failure level required, and 'pof' and 'j' [MW] under the truth, the latter from
+    the simulator in hours that the three share; None where no design reaches the level.
+    """
+    system, rng = synthetic_system(simulator, number), np.random.default_rng([number, 15])
+    um_2 = _infer_um2(system, simulator, AleatoryEstimator.from_weights(weights, "cpu"), settings)
+    model, x_e = um_2.model, system.x_e[None]
+    severity, fresh = (measure_severity(simulator, [0.5] * 3, [0.5] * 3, designs.severity_runs, rng) for _ in range(2))
+    refined = refine_emulator(simulator, model, None, severity, designs, trainer=Trainer("cpu"))
+    emulator = PowerEmulator.from_weights(refined, "cpu")
+    inferred, true = tabulate_performance(emulator, [model.f_a, system.f_a], model.e)
+    curves, (true_curve,) = failure_curves([model.f_a, *um_2.replicates], severity), failure_curves([system.f_a], fresh)
+    severities = FailureSeverities(simulator)
+    cases = {
+        "credible": (inferred, model.e, required_severity(curves, EPSILON)),
+        "plain": (inferred, model.e, curves[0].severity_of(EPSILON)),
+        "truth": (true, EpistemicBox(system.x_e, system.x_e), true_curve.severity_of(EPSILON)),
     }
+    row: dict[str, Any] = _judge_set(system, model.e)
+    for name, (performance, e, required) in cases.items():
+        row[name] = {"level": required, "x_c": None, "pof": None, "j": None}
+        with suppress(DesignError):
+            x_c = find_design(performance, severities, e, designs.effort, problem_of(simulator), required).x_c
+            row[name] |= {"x_c": list(x_c), "pof": float(true_curve(severities(x_e, [x_c]).min()))}
+    if solved := [row[name] for name in cases if row[name]["x_c"]]:
+        tried, hours = [design["x_c"] for design in solved], SYNTHETIC_DESIGNS_HOURS
+        compared = compare_performance(system.f_a, simulator, system.x_e.tolist(), tried, hours, number)
+        for design, j in zip(solved, compared.j.values.tolist(), strict=True):
+            design["j"] = j
+    return row
+
+
+def _infer_um2(
+    system: SyntheticSystem, simulator: Simulator, estimator: AleatoryEstimator, settings: UM2Settings
+) -> UM2:
+    observed, number = system.observed, system.number
+    weights = infer_um2(simulator, observed, estimator, settings, number, trainer=Trainer("cpu"))
+    return UM2.from_weights(weights, "cpu")
+
+
+def _judge_set(system: SyntheticSystem, e: EpistemicSet) -> dict[str, Any]:
+    """Which system it is, and whether a set contains its X_e."""
+    contains = bool(e.contains(system.x_e[None])[0])
+    return {"number": system.number, "shape": system.shape, "contains": contains}
 
 
 def _judge_density(system: SyntheticSystem, f_a: AleatoryDistribution) -> dict[str, Any]:
@@ -236,13 +266,11 @@ def _judge_density(system: SyntheticSystem, f_a: AleatoryDistribution) -> dict[s
 
     Direct draws are the hours' own X_a, sampled with replacement: an f_a that puts equal weight on each.
     """
-    rng = np.random.default_rng([ENTROPY, system.number, 1])
+    rng, picks = (np.random.default_rng([ENTROPY, system.number, stream]) for stream in (1, 2))
     fresh = system.f_a.sample(BLOCKS * COMPARED, rng)
-    blocks = np.split(fresh, BLOCKS)
-    picks = np.random.default_rng([ENTROPY, system.number, 2])
 
     def distance(sample: Callable[[], NDArray[np.float64]]) -> float:
-        return float(np.mean([energy_distance(sample(), block) for block in blocks]))
+        return float(np.mean([energy_distance(sample(), block) for block in np.split(fresh, BLOCKS)]))
 
     return {
         "energy_distance": distance(lambda: f_a.sample(COMPARED, rng)),
@@ -261,100 +289,15 @@ def _judge_tail(
     for probability in TAIL:
         place = brentq(partial(_log_excess, system.f_a, probability), 0, 1 - 1e-9)
         low, high = np.quantile([other.exceedance(0, place) for other in others], INTERVAL)
-        rows.append(
-            {
-                "probability": probability,
-                "log_error": _log_excess(f_a, probability, place),
-                "log_error_of_true_family": _log_excess(limit, probability, place),
-                "interval": [float(low), float(high)],
-                "covered": bool(low <= probability <= high),
-            }
-        )
+        errors = {
+            "log_error": _log_excess(f_a, probability, place),
+            "log_error_of_true_family": _log_excess(limit, probability, place),
+        }
+        interval = {"interval": [float(low), float(high)], "covered": bool(low <= probability <= high)}
+        rows.append({"probability": probability} | errors | interval)
     return rows
 
 
 def _log_excess(f_a: FamilyDistribution, probability: float, place: float) -> float:
     """Logarithm of how many times `probability` the probability is that X_a1 exceeds a place."""
     return float(np.log(f_a.exceedance(0, place) + np.finfo(np.float64).tiny) - np.log(probability))
-
-
-EPSILON = 1e-4
-"""Largest probability of failure that the designs are allowed."""
-
-SEEDS = 3000  # whose share in the peaks is measured, once for the search and once for the verdict
-SYNTHETIC_DESIGNS_HOURS = 50_000  # with the same X_a and seeds, in which the designs' J are compared
-
-
-def judge_designs(
-    number: int,
-    simulator: Simulator,
-    weights: Weights,
-    rounds: Rounds,
-    draws: int,
-    replicates: int,
-    size: int,
-    training: Training,
-    effort: Effort,
-) -> dict[str, Any]:
-    """Solve the problem with a constraint from one system's hours, and see under its truth whether it is kept.
-
-    Parameters
-    ----------
-    weights : Weights
-        Of the `AleatoryEstimator`.
-    size : int
-        Simulations for the emulator of power, and as many to refine it.
-
-    Returns
-    -------
-    dict
-        For designs at the 'credible' bound, at the 'plain' f_a without it, and from the 'truth': the failure level
-        required, and 'pof' and 'j' [MW] under the truth, the latter from the simulator in hours that the three share;
-        None where no design reaches the level.
-    """
-    system, rng = synthetic_system(simulator, number), np.random.default_rng([number, 15])
-    estimator = AleatoryEstimator.from_weights(weights, "cpu")
-    um_2 = _infer_um2(system, simulator, estimator, rounds, draws, replicates)
-    model, others = um_2.model, um_2.replicates
-    severity = measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng)
-    settings = DesignSettings(size, training, size, training, SEEDS, effort)
-    refined = refine_emulator(simulator, model, None, severity, settings, trainer=Trainer("cpu"))
-    emulator = PowerEmulator.from_weights(refined, "cpu")
-    inferred, true = tabulate_performance(emulator, [model.f_a, system.f_a], model.e)
-    curves = failure_curves([model.f_a, *others], severity)
-    (true_curve,) = failure_curves([system.f_a], measure_severity(simulator, [0.5] * 3, [0.5] * 3, SEEDS, rng))
-    severities, x_e = FailureSeverities(simulator), system.x_e[None]
-    cases = {
-        "credible": (inferred, model.e, required_severity(curves, EPSILON)),
-        "plain": (inferred, model.e, curves[0].severity_of(EPSILON)),
-        "truth": (true, EpistemicBox(system.x_e, system.x_e), true_curve.severity_of(EPSILON)),
-    }
-    row: dict[str, Any] = {"number": number, "shape": system.shape, "contains": bool(model.e.contains(x_e)[0])}
-    for name, (performance, e, required) in cases.items():
-        row[name] = {"level": required, "x_c": None, "pof": None, "j": None}
-        with suppress(DesignError):
-            x_c = find_design(performance, severities, e, effort, problem_of(simulator), required).x_c
-            row[name] |= {"x_c": list(x_c), "pof": float(true_curve(severities(x_e, [x_c]).min()))}
-    solved = [name for name in cases if row[name]["x_c"]]
-    if solved:
-        tried = [row[name]["x_c"] for name in solved]
-        compared = compare_performance(
-            system.f_a, simulator, system.x_e.tolist(), tried, SYNTHETIC_DESIGNS_HOURS, number
-        )
-        for name, j in zip(solved, compared.j.values.tolist(), strict=True):
-            row[name]["j"] = j
-    return row
-
-
-def _infer_um2(
-    system: SyntheticSystem,
-    simulator: Simulator,
-    estimator: AleatoryEstimator,
-    rounds: Rounds,
-    draws: int,
-    replicates: int,
-) -> UM2:
-    """UM2 of a system's hours."""
-    settings = UM2Settings(rounds, draws, replicates)
-    weights = infer_um2(simulator, system.observed, estimator, settings, system.number, trainer=Trainer("cpu"))
-    return UM2.from_weights(weights, "cpu")

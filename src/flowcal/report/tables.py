@@ -24,26 +24,12 @@ MARKUP = re.compile(r"([\\`*_{}\[\]<>$|&~])")
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; cells are printed as they are.
-
-    Examples
-    --------
-    >>> print(markdown_table(["input", "best guess"], [["X_e1", 0.323]]))
-    | input | best guess |
-    | --- | --- |
-    | X_e1 | 0.323 |
-    """
+    """A Markdown table; cells are printed as they are."""
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (header, ["---"] * len(header), *rows))
 
 
 def plain_text(text: str) -> str:
-    r"""A text from outside on one line, with every character escaped that could be markup.
-
-    Examples
-    --------
-    >>> print(plain_text("a <b>\n{download}`x`"))
-    a \<b\> \{download\}\`x\`
-    """
+    """A text from outside on one line, with every character escaped that could be markup."""
     visible = "".join(character for character in " ".join(text.split()) if character.isprintable())
     return MARKUP.sub(r"\\\1", visible)
 
@@ -53,81 +39,39 @@ Text = Annotated[str, Field(max_length=1000), AfterValidator(plain_text)]
 
 
 def number(value: float | None, form: str) -> str:
-    """A number; "0" where it is exactly that, and nothing for None.
-
-    Examples
-    --------
-    >>> number(0.00123, ".1e"), number(0.0, ".1e"), number(None, ".1e")
-    ('1.2e-03', '0', '')
-    """
+    """A number; "0" where it is exactly that, and nothing for None."""
     if value is None:
         return ""
     return f"{value:{form}}" if value else "0"
 
 
 def with_error(value: float, error: float, form: str, error_form: str | None = None) -> str:
-    """A number with two standard errors.
-
-    Examples
-    --------
-    >>> with_error(6.4831, 0.0021, ".3f")
-    '6.483 ± 0.004'
-    """
+    """A number with two standard errors."""
     return f"{value:{form}} ± {2 * error:{error_form or form}}"
 
 
 def interval(low: float, high: float, form: str) -> str:
-    """An interval.
-
-    Examples
-    --------
-    >>> interval(0.26, 0.41, ".2f")
-    '[0.26, 0.41]'
-    """
+    """An interval."""
     return f"[{low:{form}}, {high:{form}}]"
 
 
 def listed(values: Iterable[float], form: str = ".3f") -> str:
-    """Several numbers.
-
-    Examples
-    --------
-    >>> listed([0.9, 0.85])
-    '0.900, 0.850'
-    """
+    """Several numbers."""
     return ", ".join(f"{value:{form}}" for value in values)
 
 
 def point(values: Iterable[float]) -> str:
-    """A control point.
-
-    Examples
-    --------
-    >>> point((0.533, 0.666, 0.5))
-    '[0.533, 0.666, 0.500]'
-    """
+    """A control point."""
     return f"[{listed(values)}]"
 
 
-def share(value: float, digits: int = 0) -> str:
-    """A share in per cent.
-
-    Examples
-    --------
-    >>> share(0.912)
-    '91 %'
-    """
-    return f"{100 * value:.{digits}f} %"
+def share(value: float) -> str:
+    """A share in per cent."""
+    return f"{100 * value:.0f} %"
 
 
 def probability(value: float, error: float | None, upper: float, form: str = ".2e", bound_form: str = ".1e") -> str:
-    """A probability with two standard errors, or its upper bound where nothing was counted.
-
-    Examples
-    --------
-    >>> probability(2.5e-5, 2e-7, 2.6e-5), probability(0.0, 0.0, 3e-4)
-    ('2.50e-05 ± 4e-07', 'below 3.0e-04')
-    """
+    """A probability with two standard errors, or its upper bound where nothing was counted."""
     if value == 0:
         return f"below {upper:{bound_form}}"
     return f"{value:{form}}" if error is None else with_error(value, error, form, ".0e")

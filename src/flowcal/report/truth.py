@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,23 +33,21 @@ __all__ = [
 
 BLOCKS, DRAWS = 10, 4000  # energy distances are means over blocks of so many draws each
 
-REBUILT: Mapping[str, str] = MappingProxyType({"uniform": "rebuilt, $X_a$ uniform", "f_a": "rebuilt, $X_a$ from UM1"})
+REBUILT: Mapping[str, str] = {"uniform": "rebuilt, $X_a$ uniform", "f_a": "rebuilt, $X_a$ from UM1"}
 """Names of designs made the paper's way, by where their X_a come from."""
 
 
 def score_set(e: EpistemicSet, best_guess: Sequence[float] | None = None) -> dict[str, Any]:
     """Whether a set E contains X_e*, its volume, and the distances of its nearest point and of a best guess from X_e*.
 
-    Returns
-    -------
-    dict
-        'contains', 'volume' (the unit cube being 1), 'least_distance' (0 if inside), and 'best_guess_distance', None
-        without a best guess.
+    The 'volume' of the unit cube is 1, the 'least_distance' is 0 if inside, and the 'best_guess_distance' is None
+    without a best guess.
     """
+    contains = bool(e.contains([_TRUE_X_E])[0])
     return {
-        "contains": bool(e.contains([_TRUE_X_E])[0]),
+        "contains": contains,
         "volume": float(e.volume),
-        "least_distance": _least_distance(e),
+        "least_distance": 0.0 if contains else _least_distance(e),
         "best_guess_distance": None if best_guess is None else math.dist(best_guess, _TRUE_X_E),
     }
 
@@ -62,9 +59,7 @@ def score_box(entry: PublishedEntry) -> dict[str, Any]:
 
 
 def _least_distance(e: EpistemicSet) -> float:
-    """From X_e* to the nearest point of the set: exactly for a box, else to the nearest of some samples."""
-    if e.contains([_TRUE_X_E])[0]:
-        return 0.0
+    """From X_e* to the nearest point of a set beside it: exactly for a box, else to the nearest of some samples."""
     if isinstance(e, EpistemicBox):
         return math.dist(np.clip(_TRUE_X_E, *e.bounding_box), _TRUE_X_E)
     return float(np.linalg.norm(e.sample(DRAWS, np.random.default_rng(1)) - _TRUE_X_E, axis=1).min())
@@ -85,13 +80,9 @@ def true_hours(
 
 
 def score_aleatory(f_a: AleatoryDistribution, random_seed: int) -> dict[str, Any]:
-    """Moments of an f_a and of the true one, and the energy distance between the two.
+    """Moments of an f_a ('estimate') and of the true one ('truth'), and the energy distance between the two.
 
-    Returns
-    -------
-    dict
-        'mean', 'standard_deviation' and 'correlation' of X_a1 and X_a2, each for the f_a given ('estimate') and the
-        true one ('truth'); 'energy_distance' with 'energy_distance_error', one standard error.
+    The error of the distance is one standard error.
     """
     rng = np.random.default_rng(random_seed)
     samples = {"estimate": f_a.sample(BLOCKS * DRAWS, rng), "truth": _TrueDistribution().sample(BLOCKS * DRAWS, rng)}
@@ -111,10 +102,7 @@ def distances_by_hours(
 ) -> list[list[float]]:
     """Energy distances from the truth of the pooled posterior samples (n, hours, 2) of some hours, chosen at random.
 
-    Returns
-    -------
-    list of list of float
-        For each number of hours in `counts`, one value per repeat.
+    They are by number of hours in `counts` and by repeat.
     """
     rng = np.random.default_rng(random_seed)
 
@@ -146,33 +134,20 @@ def judge_by_truth(
     random_seed: int,
     runner: Runner | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Performance and probability of failure of designs at the true X_e* under the true f_a.
+    """Performance and probability of failure of designs at the true X_e* under the true f_a, by the design's name.
 
-    Parameters
-    ----------
-    best : sequence of float, shape (3,)
-        The control point that performance is compared with.
-    hours : int
-        Behind each comparison, the same for all designs.
-    pof_calls : int
-        Simulations behind each probability of failure.
-
-    Returns
-    -------
-    dict of str to dict
-        By name: 'difference', J less that of `best` [MW], with its 'difference_error'; 'pof' of the system with its
-        'pof_error', both one standard error; 'pof_upper', the bound of 95 % on it.
+    The 'difference' is J less that of the control point `best` [MW], in hours that all designs share. The 'pof' is that
+    of the system, from as many simulations as `pof_calls`, with the bound 'pof_upper' of 95 %. Errors are one standard
+    error.
     """
     truth = true_uncertainty_model()
     x_e, plane = truth.e.bounding_box[0], AleatoryPlane(truth.f_a)
-    compared = compare_performance(
-        truth.f_a, simulator, x_e, [best, *designs.values()], hours, random_seed, runner
-    ).isel(design=slice(1, None))
+    tried = [best, *designs.values()]
+    compared = compare_performance(truth.f_a, simulator, x_e, tried, hours, random_seed, runner)
     judged = {}
-    for place, (name, x_c) in enumerate(designs.items()):
-        failure = sampled_pof(plane, simulator, x_e, x_c, calls=pof_calls, random_seed=random_seed, runner=runner).sel(
-            failure="system"
-        )
+    for place, (name, x_c) in enumerate(designs.items(), 1):
+        found = sampled_pof(plane, simulator, x_e, x_c, calls=pof_calls, random_seed=random_seed, runner=runner)
+        failure = found.sel(failure="system")
         judged[name] = {
             "difference": compared.difference[place].item(),
             "difference_error": compared.standard_error[place].item(),
@@ -199,6 +174,5 @@ class _TrueDistribution:
 
     def log_prob(self, x_a: ArrayLike) -> NDArray[np.float64]:
         """Log density (n,) at x_a (n, 2)."""
-        columns = np.asarray(x_a, np.float64).T
-        parts = (marginal.logpdf(values) for marginal, values in zip(_TRUE_F_A, columns, strict=True))
-        return sum(parts, np.zeros(()))
+        pairs = zip(_TRUE_F_A, np.asarray(x_a, np.float64).T, strict=True)
+        return sum((marginal.logpdf(values) for marginal, values in pairs), np.zeros(()))

@@ -1,77 +1,12 @@
 """The study's figures: one function each, from labelled data to a plotly figure."""
 
-from flowcal.report.figures.decide import (
-    design_front,
-    design_landscape,
-    emulated_power,
-    interval_bounds,
-    marked_values,
-    noise_survival,
-    surrogate_hour,
-)
-from flowcal.report.figures.infer import (
-    calibration,
-    closing_in,
-    contrasts_by_point,
-    distance_by_hours,
-    epistemic_pairs,
-    exceedance,
-    hour_posteriors,
-    joint_densities,
-    learning_curves,
-    marginal_densities,
-    predictive_levels,
-    replicated_designs,
-    replicated_tails,
-    responses_by_lag,
-    scores_by_point,
-    set_by_level,
-)
-from flowcal.report.figures.simulate import (
-    autocorrelation,
-    control_points,
-    hour,
-    observed_distributions,
-    seeds,
-    sobol_bars,
-    sweep_atlas,
-    turning_points,
-    two_systems,
-)
+from flowcal.report.figures import decide, infer, simulate
+from flowcal.report.figures.decide import *  # noqa: F403
+from flowcal.report.figures.infer import *  # noqa: F403
+from flowcal.report.figures.simulate import *  # noqa: F403
 from flowcal.report.figures.style import present
 
-__all__ = [
-    "autocorrelation",
-    "calibration",
-    "closing_in",
-    "contrasts_by_point",
-    "control_points",
-    "design_front",
-    "design_landscape",
-    "distance_by_hours",
-    "emulated_power",
-    "epistemic_pairs",
-    "exceedance",
-    "hour",
-    "hour_posteriors",
-    "interval_bounds",
-    "joint_densities",
-    "learning_curves",
-    "marginal_densities",
-    "marked_values",
-    "noise_survival",
-    "observed_distributions",
-    "predictive_levels",
-    "present",
-    "replicated_designs",
-    "replicated_tails",
-    "responses_by_lag",
-    "scores_by_point",
-    "seeds",
-    "set_by_level",
-    "sobol_bars",
-    "surrogate_hour",
-    "sweep_atlas",
-    "turning_points",
-    "two_systems",
-]
+__all__ = ["present"]
+__all__ += decide.__all__
+__all__ += infer.__all__
+__all__ += simulate.__all__

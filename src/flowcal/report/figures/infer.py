@@ -1,5 +1,6 @@
 """Figures of trained flows, of what they infer, and of what all hours say together."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,24 +12,8 @@ from scipy.stats import binom
 
 from flowcal.challenge import ALEATORY, EPISTEMIC, OUTPUTS, POWERS
 from flowcal.infer.checks import uniform_band
-from flowcal.report.figures.style import (
-    BLUE,
-    DASHES,
-    GREY,
-    ORANGE,
-    PALETTE,
-    RED,
-    band,
-    edged,
-    histogram,
-    legend_once,
-    log_axis,
-    marker,
-    named,
-    panels,
-    small,
-    stroke,
-)
+from flowcal.report.figures import style
+from flowcal.report.figures.style import BLUE, DASHES, GREY, PALETTE, RED, dots, line, named, panels, small, stroke
 
 __all__ = [
     "calibration",
@@ -51,8 +36,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-COLUMNS = 3
-TRUTH = edged("gold", 11, "star", edge="black", width=1.5)
+BINS = 10
+LEAST = 1e-8  # probability of exceedance that is shown
 
 
 def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> go.Figure:
@@ -60,34 +45,28 @@ def learning_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> go.F
     figure = _grid(list(curves))
     losses = {"training_loss": ("training, with dropout", BLUE, "solid"), "held_out_loss": ("held out", RED, "dash")}
     for position, history in enumerate(curves.values()):
-        for key, (name, color, dash) in losses.items():
-            epochs, line = np.arange(1, len(history[key]) + 1), stroke(color, dash)
-            figure.add_scatter(
-                x=epochs, y=small(history[key]), mode="lines", line=line, **named(name), **_cell(position)
-            )
+        for key, (name, *look) in losses.items():
+            epochs, loss = np.arange(1, len(history[key]) + 1), small(history[key])
+            figure.add_scatter(x=epochs, y=loss, **line(*look), **named(name), **style.cell_of(position))
     return _label_grid(figure, "epoch", "loss [nats]")
 
 
 def calibration(results: Mapping[str, xr.Dataset], rng: np.random.Generator) -> go.Figure:
     """Excess of the distribution functions of ranks and credibilities over uniform ones, with simulated 95 % bands.
 
-    Parameters
-    ----------
-    results : mapping of str to Dataset
-        From `calibrate`, by posterior.
+    `results` are from `calibrate`, by posterior.
     """
     figure = _grid(list(results))
-    at = np.linspace(0.01, 0.99, 99)
+    at, chance = np.linspace(0.01, 0.99, 99), named("95 % of right posteriors stay within", "band")
     for position, result in enumerate(results.values()):
+        cell = style.cell_of(position)
         low, high = uniform_band(result.sizes["sample"], at, rng) - at
-        name = "95 % of right posteriors stay within"
-        figure.add_trace(band(at, low, high, "rgba(127,127,127,0.3)", name, legendgroup="band"), **_cell(position))
+        figure.add_trace(style.band(at, low, high, "rgba(127,127,127,0.3)", **chance), **cell)
         lines = {str(name): result["rank"].sel(parameter=name).values for name in result.parameter.values}
         lines["credibility"] = result.credibility.values
         for color, dash, (name, values) in zip(PALETTE, DASHES, lines.items(), strict=False):
             excess = np.searchsorted(np.sort(values), at, side="right") / len(values) - at
-            line = stroke(color, dash, 2)
-            figure.add_scatter(x=at, y=small(excess), line=line, **named(name), **_cell(position))
+            figure.add_scatter(x=at, y=small(excess), line=stroke(color, dash, 2), **named(name), **cell)
     return _label_grid(figure, "level", "excess share")
 
 
@@ -105,33 +84,31 @@ def marginal_densities(
     figure = panels(1, len(names), subplot_titles=list(names), horizontal_spacing=0.07)
     for (name, densities), color, dash in zip(curves.items(), PALETTE, DASHES, strict=False):
         for column, density in enumerate(densities, 1):
-            line = stroke(color, dash, 2)
-            figure.add_scatter(x=small(grid), y=small(density), line=line, **named(name), row=1, col=column)
+            look = {"line": stroke(color, dash, 2), **named(name)}
+            figure.add_scatter(x=small(grid), y=small(density), **look, row=1, col=column)
     for height, (name, intervals) in enumerate((spans or {}).items(), 1):
         for column, interval in enumerate(intervals, 1):
-            line = stroke(GREY, "solid", 9 - 4 * height)
-            place = [-0.06 * height * max(np.max(d[column - 1]) for d in curves.values())] * 2
-            figure.add_scatter(x=interval, y=place, mode="lines", line=line, **named(name), row=1, col=column)
+            place = -0.06 * height * max(np.max(densities[column - 1]) for densities in curves.values())
+            look = line(GREY, "solid", 9 - 4 * height) | named(name)
+            figure.add_scatter(x=interval, y=[place] * 2, **look, row=1, col=column)
     for name, values in (marks or {}).items():
         for column, value in enumerate(values, 1):
-            diamond = edged("black", 11, "diamond")
-            figure.add_scatter(x=[value], y=[0], mode="markers", marker=diamond, **named(name), row=1, col=column)
+            look = dots("black", 11, "diamond", line=stroke("white", width=1)) | named(name)
+            figure.add_scatter(x=[value], y=[0], **look, row=1, col=column)
     figure.update_xaxes(title_text="value [–]", range=[-0.02, 1.02])
     figure.update_yaxes(title_text="density [–]", col=1)
-    return legend_once(figure).update_layout(height=380, legend_y=1.12)
+    return style.legend_once(figure, height=380, legend_y=1.12)
 
 
 def joint_densities(grid: ArrayLike, log_densities: Mapping[str, Array]) -> go.Figure:
     """Log densities (k, k) along X_a2 and X_a1 on a grid (k,), one panel per source, on one colour scale."""
-    titles = list(log_densities)
-    figure = panels(1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+    figure = _row(list(log_densities), 0.04, shared_yaxes=True)
     for column, values in enumerate(log_densities.values(), 1):
         shown = small(np.maximum(values, -6) / np.log(10))
         heat = {"x": small(grid), "y": small(grid), "z": shown, "coloraxis": "coloraxis", "hoverinfo": "x+y+z"}
         figure.add_heatmap(**heat, row=1, col=column)
     scale = {"colorscale": "Cividis", "cmin": -2, "cmax": 1.3, "colorbar": {"title": {"text": "log₁₀ density"}}}
-    figure.update_xaxes(title_text=ALEATORY[0])
-    figure.update_yaxes(title_text=ALEATORY[1], col=1)
+    figure.update_xaxes(title_text=ALEATORY[0]).update_yaxes(title_text=ALEATORY[1], col=1)
     return figure.update_layout(height=360, coloraxis=scale)
 
 
@@ -140,14 +117,13 @@ def hour_posteriors(draws: Mapping[str, Array], truth: ArrayLike, names: Sequenc
     truth = np.asarray(truth)
     figure = panels(1, len(truth), subplot_titles=[f"hour {n}" for n in range(1, len(truth) + 1)], shared_yaxes=True)
     for (source, values), color, symbol in zip(draws.items(), PALETTE, ("x-thin", "circle-open"), strict=False):
-        for hour in range(len(truth)):
-            thin = edged(color, 4, symbol, edge=color) | {"opacity": 0.6}
-            x, y = small(values[:, hour].T)
-            figure.add_scatter(x=x, y=y, mode="markers", marker=thin, **named(source), row=1, col=hour + 1)
-    for hour, (x, y) in enumerate(truth):
-        figure.add_scatter(x=[x], y=[y], mode="markers", marker=TRUTH, **named("truth"), row=1, col=hour + 1)
+        look = dots(color, 4, symbol, line=stroke(color, width=1), opacity=0.6) | named(source)
+        for column, (x, y) in enumerate(small(values).transpose(1, 2, 0), 1):
+            figure.add_scatter(x=x, y=y, **look, row=1, col=column)
+    for column, (x, y) in enumerate(truth, 1):
+        figure.add_scatter(x=[x], y=[y], **_star(11), **named("truth"), row=1, col=column)
     figure.update_xaxes(title_text=names[0]).update_yaxes(title_text=names[1], col=1)
-    return legend_once(figure).update_layout(height=360, legend_y=1.12)
+    return style.legend_once(figure, height=360, legend_y=1.12)
 
 
 def distance_by_hours(hours: Sequence[int], lines: Mapping[str, Array]) -> go.Figure:
@@ -158,12 +134,11 @@ def distance_by_hours(hours: Sequence[int], lines: Mapping[str, Array]) -> go.Fi
     figure = panels(1, 1)
     for (name, values), color, dash in zip(lines.items(), PALETTE, DASHES, strict=False):
         values = np.where(values > 0, values, np.nan)  # an unbiased estimate of nearly nothing may be negative
-        medians, line = small(np.nanmedian(values, axis=1)), stroke(color, dash, 2)
-        figure.add_scatter(x=list(hours), y=medians, line=line, **named(name))
-        every, dots = np.repeat(hours, values.shape[1]), marker(color, 5, opacity=0.5)
-        figure.add_scatter(x=every, y=small(values.ravel()), mode="markers", marker=dots, **named(name))
+        medians, look = small(np.nanmedian(values, axis=1)), dots(color, 5, opacity=0.5)
+        figure.add_scatter(x=list(hours), y=medians, line=stroke(color, dash, 2), **named(name))
+        figure.add_scatter(x=np.repeat(hours, values.shape[1]), y=small(values.ravel()), **look, **named(name))
     figure.update_xaxes(type="log", title_text="observed hours", tickvals=list(hours))
-    return legend_once(log_axis(figure, "energy distance [–]")).update_layout(height=380)
+    return style.legend_once(style.log_axis(figure, "energy distance [–]"), height=380)
 
 
 def set_by_level(
@@ -174,27 +149,26 @@ def set_by_level(
     `published` is the volume of the paper's box.
     """
     figure = panels(1, 1)
-    figure.add_scatter(x=list(levels), y=small(volume), mode="lines", line=stroke(BLUE), showlegend=False)
+    figure.add_scatter(x=list(levels), y=small(volume), **line(BLUE), showlegend=False)
     for holds, name, symbol in ((True, "holds X_e*", "circle"), (False, "misses X_e*", "circle-open")):
         chosen = [place for place, value in enumerate(contains) if value == holds]
-        dots = marker(BLUE, 10, symbol) | {"line": {"width": 2}}
         x, y = [levels[place] for place in chosen], small([volume[place] for place in chosen])
-        figure.add_scatter(x=x, y=y, mode="markers", name=name, marker=dots)
-    ends, line = [min(levels), max(levels)], stroke(RED, "dash")
-    figure.add_scatter(x=ends, y=[published] * 2, mode="lines", name="Table 2 of the paper", line=line)
+        figure.add_scatter(x=x, y=y, name=name, **dots(BLUE, 10, symbol, line={"width": 2}))
+    ends = [min(levels), max(levels)]
+    figure.add_scatter(x=ends, y=[published] * 2, name="Table 2 of the paper", **line(RED, "dash"))
     figure.update_xaxes(title_text="share of the pooled draws in each interval")
-    return log_axis(figure, "volume of E [unit cube]").update_layout(height=360)
+    return style.log_axis(figure, "volume of E [unit cube]").update_layout(height=360)
 
 
-def predictive_levels(levels: xr.DataArray, bins: int = 10) -> go.Figure:
+def predictive_levels(levels: xr.DataArray) -> go.Figure:
     """Histograms of `flowcal.infer.checks.predictive_levels`, with the 95 % range of each bar by chance."""
     quantities = list(levels.quantity.values)
     figure = panels(len(quantities), len(OUTPUTS), shared_xaxes=True, shared_yaxes="all", column_titles=list(OUTPUTS))
-    low, high = binom.ppf([0.025, 0.975], levels.sizes["sample"], 1 / bins).tolist()
+    low, high = binom.ppf([0.025, 0.975], levels.sizes["sample"], 1 / BINS).tolist()
     tallest = high
     for row, quantity in enumerate(quantities, 1):
         for column, output in enumerate(OUTPUTS, 1):
-            bars = histogram(levels.sel(quantity=quantity, output=output), bins, showlegend=False)
+            bars = style.histogram(levels.sel(quantity=quantity, output=output), BINS, showlegend=False)
             tallest = max(tallest, int(bars.y.max()))
             figure.add_trace(bars, row=row, col=column)
             figure.add_hrect(low, high, fillcolor=GREY, opacity=0.35, line_width=0, row=row, col=column)
@@ -212,8 +186,7 @@ def scores_by_point(scores: Mapping[str, tuple[ArrayLike, ArrayLike]], points: S
     figure = panels(1, 1)
     for (name, (score, error)), color, symbol in zip(scores.items(), PALETTE, ("circle", "diamond-open"), strict=False):
         bars = {"type": "data", "array": small(2 * np.asarray(error)), "color": color, "thickness": 1}
-        dots = marker(color, 10, symbol)
-        figure.add_scatter(x=list(points), y=small(score), error_y=bars, mode="markers", name=name, marker=dots)
+        figure.add_scatter(x=list(points), y=small(score), error_y=bars, name=name, **dots(color, 10, symbol))
     figure.add_hline(0, line=stroke(GREY, "dash"))
     figure.update_xaxes(title_text="control point of Table 1", tickvals=list(points))
     figure.update_yaxes(title_text="mean log density of the true X_e [nats]")
@@ -222,28 +195,25 @@ def scores_by_point(scores: Mapping[str, tuple[ArrayLike, ArrayLike]], points: S
 
 def contrasts_by_point(observed: Sequence[Array], possible: Sequence[Array], names: Sequence[str]) -> go.Figure:
     """Contrasts (hours, k) of the observed hours, and those (n, k) that other X_e would give, by control point."""
-    figure = panels(1, len(names), subplot_titles=list(names), horizontal_spacing=0.09)
-    wide, dashes = stroke(GREY, width=9), edged(BLUE, 8, "line-ew", edge=BLUE, width=2)
+    figure = _row(list(names), 0.09)
+    wide = line(GREY, width=9) | named("range over all X_e", "range") | {"opacity": 0.5}
+    thin = dots(BLUE, 8, "line-ew", line=stroke(BLUE, width=2)) | named("observed hours", "hours")
     for column in range(len(names)):
         for number, (hours, others) in enumerate(zip(observed, possible, strict=True), 1):
-            ends = small([np.min(others[:, column]), np.max(others[:, column])])
-            text = {"name": "range over all X_e", "legendgroup": "range", "opacity": 0.5}
-            figure.add_scatter(x=[number] * 2, y=ends, mode="lines", line=wide, **text, row=1, col=column + 1)
-            text = {"name": "observed hours", "legendgroup": "hours"}
-            x, y = [number] * len(hours), small(hours[:, column])
-            figure.add_scatter(x=x, y=y, mode="markers", marker=dashes, **text, row=1, col=column + 1)
+            ends, cell = small([np.min(others[:, column]), np.max(others[:, column])]), {"row": 1, "col": column + 1}
+            figure.add_scatter(x=[number] * 2, y=ends, **wide, **cell)
+            figure.add_scatter(x=[number] * len(hours), y=small(hours[:, column]), **thin, **cell)
     figure.update_xaxes(title_text="control point", tickvals=list(range(1, len(observed) + 1)))
     figure.update_yaxes(title_text="logarithm of the ratio [–]", col=1)
-    return legend_once(figure).update_layout(height=380, legend_y=1.12)
+    return style.legend_once(figure, height=380, legend_y=1.12)
 
 
 def responses_by_lag(panels_of: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> go.Figure:
     """What a power strives for over the logarithm of the first load, one panel for each assumed lag."""
-    titles = list(panels_of)
-    figure = panels(1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+    figure = _row(list(panels_of), 0.04, shared_yaxes=True)
     for column, (load, strives) in enumerate(panels_of.values(), 1):
-        dots = {"mode": "markers", "marker": marker(BLUE, 3, opacity=0.6), "showlegend": False}
-        figure.add_scatter(x=small(load), y=small(strives), **dots, row=1, col=column)
+        look = dots(BLUE, 3, opacity=0.6) | {"showlegend": False}
+        figure.add_scatter(x=small(load), y=small(strives), **look, row=1, col=column)
     figure.update_xaxes(title_text="logarithm of y4 [–]")
     figure.update_yaxes(title_text=f"what {POWERS[0]} strives for [MW]", col=1)
     return figure.update_layout(height=360)
@@ -251,63 +221,55 @@ def responses_by_lag(panels_of: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> go
 
 def closing_in(widths: Array, volumes: Sequence[float], others: Mapping[str, float]) -> go.Figure:
     """Widths (rounds, inputs) of E's bounding box and its volume after each round; other sets' volumes are lines."""
-    figure = panels(1, 2, subplot_titles=("width of E", "volume of E"), horizontal_spacing=0.2)
-    rounds = list(range(len(widths)))
-    for name, values, color, dash in zip(EPISTEMIC, widths.T, PALETTE, DASHES, strict=False):
-        line = stroke(color, dash, 2)
-        figure.add_scatter(x=rounds, y=small(values), name=name, mode="lines+markers", line=line, row=1, col=1)
-    line = stroke(BLUE, width=2)
-    figure.add_scatter(x=rounds, y=volumes, mode="lines+markers", line=line, showlegend=False, row=1, col=2)
-    for (name, volume), color, dash in zip(others.items(), (RED, ORANGE, GREY), DASHES[1:], strict=False):
-        ends, line = [rounds[0], rounds[-1]], stroke(color, dash)
-        figure.add_scatter(x=ends, y=[volume] * 2, mode="lines", name=name, line=line, row=1, col=2)
+    figure, rounds = _row(["width of E", "volume of E"], 0.2), list(range(len(widths)))
+    left, right = {"row": 1, "col": 1}, {"row": 1, "col": 2}
+    for name, values, color, dash in zip(EPISTEMIC, small(widths).T, PALETTE, DASHES, strict=False):
+        figure.add_scatter(x=rounds, y=values, name=name, **line(color, dash, 2, mode="lines+markers"), **left)
+    figure.add_scatter(x=rounds, y=volumes, showlegend=False, **line(BLUE, width=2, mode="lines+markers"), **right)
+    for (name, volume), color, dash in zip(others.items(), (RED, style.ORANGE, GREY), DASHES[1:], strict=False):
+        figure.add_scatter(x=[rounds[0], rounds[-1]], y=[volume] * 2, name=name, **line(color, dash), **right)
     figure.update_xaxes(title_text="round", tickvals=rounds)
-    log_axis(figure).update_yaxes(title_text="largest less smallest value [–]", col=1)
+    style.log_axis(figure).update_yaxes(title_text="largest less smallest value [–]", col=1)
     figure.update_yaxes(title_text="share of the unit cube", col=2)
     return figure.update_layout(height=400, legend_y=1.12)
 
 
 def exceedance(
-    x: ArrayLike,
-    curves: Mapping[str, ArrayLike],
-    replicates: tuple[ArrayLike, ArrayLike],
-    name: str,
-    lowest: float = 1e-8,
+    x: ArrayLike, curves: Mapping[str, ArrayLike], replicates: tuple[ArrayLike, ArrayLike], name: str
 ) -> go.Figure:
-    """Probabilities (k,) by source that an input exceeds x (k,), down to the lowest one that is shown.
+    """Probabilities (k,) by source that an input exceeds x (k,).
 
     `replicates` are the ends (k,) of the middle 90 % of the replicates.
     """
     figure = panels(1, 1)
-    low, high = (np.maximum(values, lowest / 10) for values in replicates)
-    figure.add_trace(band(x, low, high, "rgba(0,114,178,0.2)", "90 % of the replicates"))
+    low, high = (np.maximum(values, LEAST / 10) for values in replicates)
+    figure.add_trace(style.band(np.asarray(x), low, high, "rgba(0,114,178,0.2)", name="90 % of the replicates"))
     for (source, values), color, dash in zip(curves.items(), PALETTE, DASHES, strict=False):
-        shown = np.where(np.asarray(values) > lowest / 10, values, np.nan)
-        figure.add_scatter(x=small(x), y=small(shown), name=source, mode="lines", line=stroke(color, dash, 2))
+        shown = np.where(np.asarray(values) > LEAST / 10, values, np.nan)
+        figure.add_scatter(x=small(x), y=small(shown), name=source, **line(color, dash, 2))
     figure.update_xaxes(title_text=f"{name} [–]")
-    log_axis(figure, "probability of more", range=[np.log10(lowest), 0])
-    return figure.update_layout(height=420, legend_y=1.05)
+    return style.log_axis(figure, "probability of more", range=[np.log10(LEAST), 0]).update_layout(
+        height=420, legend_y=1.05
+    )
 
 
 def epistemic_pairs(
     draws: Array, boxes: Mapping[str, Mapping[str, tuple[float, float]]], truth: ArrayLike
 ) -> go.Figure:
     """Samples (n, 3) of X_e, boxes by source and input, and a true value (3,); one panel per pair of inputs."""
-    pairs, true = [(0, 1), (0, 2), (1, 2)], np.asarray(truth)
-    figure = panels(1, len(pairs), horizontal_spacing=0.1)
-    for column, (first, second) in enumerate(pairs, 1):
+    figure, true = panels(1, len(style.PAIRS), horizontal_spacing=0.1), np.asarray(truth)
+    for column, (first, second) in enumerate(style.PAIRS, 1):
         cell = {"row": 1, "col": column}
-        x, y = small(draws[:, first]), small(draws[:, second])
-        figure.add_scatter(x=x, y=y, mode="markers", marker=marker(BLUE, 3, opacity=0.5), **named("E"), **cell)
-        star = TRUTH | {"size": 12}
-        figure.add_scatter(x=true[[first]], y=true[[second]], mode="markers", marker=star, **named("X_e*"), **cell)
-        for (name, intervals), color, dash in zip(boxes.items(), (RED, ORANGE, GREY), DASHES[1:], strict=False):
+        samples = {"x": small(draws[:, first]), "y": small(draws[:, second])}
+        figure.add_scatter(**samples, **dots(BLUE, 3, opacity=0.5), **named("E"), **cell)
+        figure.add_scatter(x=true[[first]], y=true[[second]], **_star(12), **named("X_e*"), **cell)
+        for (name, intervals), color, dash in zip(boxes.items(), (RED, style.ORANGE, GREY), DASHES[1:], strict=False):
             (left, right), (low, high) = intervals[EPISTEMIC[first]], intervals[EPISTEMIC[second]]
             corners = {"x": [left, right, right, left, left], "y": [low, low, high, high, low]}
-            figure.add_scatter(**corners, mode="lines", line=stroke(color, dash, 2), **named(name), **cell)
+            figure.add_scatter(**corners, **line(color, dash, 2), **named(name), **cell)
         figure.update_xaxes(title_text=f"{EPISTEMIC[first]} [–]", **cell)
         figure.update_yaxes(title_text=f"{EPISTEMIC[second]} [–]", **cell)
-    return legend_once(figure).update_layout(height=400, legend_y=1.08)
+    return style.legend_once(figure, height=400, legend_y=1.08)
 
 
 def replicated_tails(systems: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -321,21 +283,14 @@ def replicated_tails(systems: Sequence[Mapping[str, Any]]) -> go.Figure:
             tails = [ordered[place - 1]["tail"][column - 1] for place in places]
             values = probability * np.exp([tail["log_error"] for tail in tails])
             low, high = np.array([tail["interval"] for tail in tails]).T
-            error = {"type": "data", "array": np.maximum(high - values, 0), "arrayminus": np.maximum(values - low, 0)}
-            figure.add_scatter(
-                x=places,
-                y=values,
-                error_y={**error, "color": color, "thickness": 1.5, "width": 0},
-                mode="markers",
-                marker=marker(color, 4),
-                **named(shape),
-                row=1,
-                col=column,
-            )
+            ends = {"array": np.maximum(high - values, 0), "arrayminus": np.maximum(values - low, 0)}
+            look = {"error_y": {"type": "data", **ends, "color": color, "thickness": 1.5, "width": 0}}
+            look |= dots(color, 4) | named(shape)
+            figure.add_scatter(x=places, y=values, **look, row=1, col=column)
         figure.add_hline(probability, line=stroke(GREY, width=1), row=1, col=column)
     figure.update_xaxes(title_text="system")
-    log_axis(figure).update_yaxes(title_text="inferred probability", col=1)
-    return legend_once(figure).update_layout(height=420, legend_y=1.1)
+    style.log_axis(figure).update_yaxes(title_text="inferred probability", col=1)
+    return style.legend_once(figure, height=420, legend_y=1.1)
 
 
 def replicated_designs(solved: Sequence[Mapping[str, Any]], epsilon: float) -> go.Figure:
@@ -344,33 +299,40 @@ def replicated_designs(solved: Sequence[Mapping[str, Any]], epsilon: float) -> g
     `epsilon` is the probability of failure that was allowed.
     """
     figure = panels(1, 1)
-    cases = {"credible": ("at the credible bound", BLUE, "circle"), "plain": ("f_a at its word", ORANGE, "square")}
+    cases = {
+        "credible": ("at the credible bound", BLUE, "circle"),
+        "plain": ("with the inferred f_a alone", style.ORANGE, "square"),
+    }
     price = {case: [1000 * (row["truth"]["j"] - row[case]["j"]) for row in solved] for case in cases}
     pof = {case: [row[case]["pof"] for row in solved] for case in cases}
+    link = line(GREY, width=1) | {"showlegend": False, "hoverinfo": "skip"}
     for ends in zip(price["credible"], price["plain"], pof["credible"], pof["plain"], strict=True):
-        line = {"mode": "lines", "line": stroke(GREY, width=1), "showlegend": False, "hoverinfo": "skip"}
-        figure.add_scatter(x=ends[:2], y=ends[2:], **line)
+        figure.add_scatter(x=ends[:2], y=ends[2:], **link)
+    text = [f"system {row['number']}, {row['shape']}" for row in solved]
     for case, (name, color, symbol) in cases.items():
-        dots, text = marker(color, 9, symbol), [f"system {row['number']}, {row['shape']}" for row in solved]
-        figure.add_scatter(x=price[case], y=pof[case], mode="markers", marker=dots, name=name, text=text)
+        figure.add_scatter(x=price[case], y=pof[case], name=name, text=text, **dots(color, 9, symbol))
     figure.add_hline(epsilon, line=stroke(GREY, "dash", 1.5))
     figure.update_xaxes(title_text="power given up against the best that keeps epsilon [kW]")
-    return log_axis(figure, "probability of failure, truth").update_layout(height=420, legend_y=1.1)
+    return style.log_axis(figure, "probability of failure, truth").update_layout(height=420, legend_y=1.1)
+
+
+def _star(size: float) -> dict[str, Any]:
+    """How a true value is drawn."""
+    return dots("gold", size, "star", line=stroke("black", width=1.5))
+
+
+def _row(titles: Sequence[str], spacing: float, **options: Any) -> go.Figure:
+    """Panels side by side, as many as there are titles."""
+    return panels(1, len(titles), subplot_titles=titles, horizontal_spacing=spacing, **options)
 
 
 def _grid(titles: Sequence[str]) -> go.Figure:
     """Panels in rows of three, as many as there are titles, on one vertical scale."""
-    rows, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
+    rows = math.ceil(len(titles) / 3)
     spacing = {"vertical_spacing": 0.34 / rows, "horizontal_spacing": 0.04}
-    figure = panels(rows, columns, subplot_titles=list(titles), shared_yaxes="all", **spacing)
+    figure = panels(rows, min(3, len(titles)), subplot_titles=titles, shared_yaxes="all", **spacing)
     return figure.update_layout(height=120 + 230 * rows, legend_y=1 + 0.12 / rows)
 
 
-def _cell(position: int) -> dict[str, int]:
-    """Row and column of a panel of such a grid."""
-    return {"row": position // COLUMNS + 1, "col": position % COLUMNS + 1}
-
-
 def _label_grid(figure: go.Figure, x: str, y: str) -> go.Figure:
-    figure.update_xaxes(title_text=x).update_yaxes(title_text=y, col=1)
-    return legend_once(figure)
+    return style.legend_once(figure.update_xaxes(title_text=x).update_yaxes(title_text=y, col=1))

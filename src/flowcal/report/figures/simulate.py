@@ -8,24 +8,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from flowcal.challenge import CONTROL, LOADS, OUTPUTS
-from flowcal.report.figures.style import (
-    BLUE,
-    DASHES,
-    GREY,
-    PALETTE,
-    RED,
-    SKY,
-    axis_title,
-    cell_of,
-    error_bars,
-    joined,
-    legend_once,
-    marker,
-    named,
-    panels,
-    small,
-    stroke,
-)
+from flowcal.report.figures import style
+from flowcal.report.figures.style import BLUE, DASHES, GREY, PALETTE, RED, SKY, cell_of, named, panels, small, stroke
 
 __all__ = [
     "autocorrelation",
@@ -50,8 +34,8 @@ def hour(y: NDArray[np.float64]) -> go.Figure:
         line = stroke(PALETTE[position], DASHES[turn], 2)
         figure.add_scatter(y=small(y[:, position]), name=name, line=line, row=row + 1, col=1)
     figure.update_xaxes(title_text="time [min]", row=2)
-    figure.update_yaxes(title_text="power [MW]", rangemode="tozero", row=1)
-    figure.update_yaxes(title_text="load [–]", rangemode="tozero", row=2)
+    for row, title in enumerate(("power [MW]", "load [–]"), 1):
+        figure.update_yaxes(title_text=title, rangemode="tozero", row=row)
     return figure.update_layout(height=460)
 
 
@@ -60,25 +44,22 @@ def sweep_atlas(sweeps: xr.Dataset, inputs: Sequence[str], common_scale: bool = 
 
     With a common scale an output has the same scale in all columns.
     """
-    figure = panels(
-        len(OUTPUTS),
-        len(inputs),
-        shared_xaxes=True,
-        shared_yaxes=common_scale,
-        vertical_spacing=0.02,
-        horizontal_spacing=0.02 if common_scale else 0.14,
-    )
+    spacing = {"vertical_spacing": 0.02, "horizontal_spacing": 0.02 if common_scale else 0.14}
+    figure = panels(len(OUTPUTS), len(inputs), shared_xaxes=True, shared_yaxes=common_scale, **spacing)
     levels = sweeps.level.values
     for column, name in enumerate(inputs, 1):
         for row, output in enumerate(OUTPUTS, 1):
             minutes = sweeps.y.sel(input=name, output=output).transpose("time", "level").values
-            place = {"showlegend": False, "row": row, "col": column}
-            figure.add_scatter(**joined(levels, minutes), line=stroke(GREY, width=0.5), hoverinfo="skip", **place)
-            mean, line = small(minutes.mean(axis=0)), stroke(BLUE, width=2.5)
-            figure.add_scatter(x=levels, y=mean, name=f"mean {output}", line=line, **place)
+            place, thin, thick = (
+                {"showlegend": False, "row": row, "col": column},
+                stroke(GREY, width=0.5),
+                stroke(BLUE, width=2.5),
+            )
+            figure.add_scatter(**style.joined(levels, minutes), line=thin, hoverinfo="skip", **place)
+            figure.add_scatter(x=levels, y=small(minutes.mean(axis=0)), name=f"mean {output}", line=thick, **place)
         figure.update_xaxes(title_text=f"level of {name}", row=len(OUTPUTS), col=column)
     for row, output in enumerate(OUTPUTS, 1):
-        figure.update_yaxes(title_text=axis_title(output), row=row, col=1)
+        figure.update_yaxes(title_text=style.axis_title(output), row=row, col=1)
     return figure.update_yaxes(rangemode="tozero").update_layout(height=860)
 
 
@@ -87,8 +68,8 @@ def seeds(sweep: xr.Dataset) -> go.Figure:
     figure = panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
     for position, name in enumerate(OUTPUTS):
         lines = sweep.y.sel(output=name).values
-        figure.add_scatter(**joined(np.arange(lines.shape[1]), lines), **cell_of(position))
-        figure.update_yaxes(title_text=axis_title(name), **cell_of(position))
+        figure.add_scatter(**style.joined(np.arange(lines.shape[1]), lines), **cell_of(position))
+        figure.update_yaxes(title_text=style.axis_title(name), **cell_of(position))
     figure.update_xaxes(title_text="time [min]", row=2)
     return figure.update_traces(line=stroke(BLUE, width=0.8), showlegend=False).update_layout(height=440)
 
@@ -104,14 +85,14 @@ def turning_points(sweeps: xr.Dataset, turns: dict[str, float | None]) -> go.Fig
         spread = mean.max("level") - mean.min("level")
         for position, name in enumerate(OUTPUTS):
             if spread.sel(output=name) > 0:
-                curve = ((mean - mean.min("level")) / spread).sel(output=name)
+                curve = small(((mean - mean.min("level")) / spread).sel(output=name))
                 line = stroke(PALETTE[position], "solid" if name in LOADS else "dot")
-                figure.add_scatter(x=sweeps.level.values, y=small(curve), **named(name), line=line, row=1, col=column)
+                figure.add_scatter(x=sweeps.level.values, y=curve, **named(name), line=line, row=1, col=column)
         if turns[control] is not None:
             figure.add_vline(turns[control], line=stroke(GREY, "dash"), row=1, col=column)
         figure.update_xaxes(title_text="level", row=1, col=column)
     figure.update_yaxes(title_text="share of own range", col=1)
-    return legend_once(figure).update_layout(height=380, legend_y=1.1)
+    return style.legend_once(figure, height=380, legend_y=1.1)
 
 
 def sobol_bars(indices: xr.Dataset) -> go.Figure:
@@ -119,47 +100,31 @@ def sobol_bars(indices: xr.Dataset) -> go.Figure:
     quantities = indices.quantity.values
     figure = panels(len(quantities), 1, shared_xaxes=True, subplot_titles=quantities, vertical_spacing=0.06)
     for row, quantity in enumerate(quantities, 1):
-        for name, title, color in (("first_order", "first order", SKY), ("total", "total", BLUE)):
+        for name, title, color, shape in (("first_order", "first order", SKY, "/"), ("total", "total", BLUE, "")):
             value = indices[name].sel(quantity=quantity)
             estimate, low, high = (value.sel(bound=bound) for bound in ("estimate", "low", "high"))
-            error = error_bars(estimate, low, high, GREY, thickness=1, width=3)
-            figure.add_bar(
-                x=indices.source.values,
-                y=small(estimate),
-                error_y=error,
-                name=title,
-                legendgroup=name,
-                marker={"color": color, "pattern": {"shape": "/" if name == "first_order" else ""}},
-                row=row,
-                col=1,
-            )
+            error = style.error_bars(estimate, low, high, GREY, thickness=1, width=3)
+            bars = {"error_y": error, "marker": {"color": color, "pattern": {"shape": shape}}, **named(title, name)}
+            figure.add_bar(x=indices.source.values, y=small(estimate), **bars, row=row, col=1)
     figure.update_yaxes(title_text="share", range=[-0.05, 1.1])
-    return legend_once(figure).update_layout(height=680, barmode="group", legend_y=1.06)
+    return style.legend_once(figure, height=680, barmode="group", legend_y=1.06)
 
 
 def control_points(designs: dict[str, ArrayLike]) -> go.Figure:
     """At most two sets (n, 3) of control points by name, each pair of control inputs against each other."""
-    pairs = ((0, 1), (0, 2), (1, 2))
     figure = panels(1, 3, horizontal_spacing=0.12)
-    for position, (name, points) in enumerate(designs.items()):
+    styles = ((BLUE, 17, "circle"), (style.ORANGE, 9, "diamond-open"))
+    for position, ((name, points), look) in enumerate(zip(designs.items(), styles, strict=False)):
         points = np.asarray(points)
-        dots = marker(PALETTE[position], (17, 9)[position], ("circle", "diamond-open")[position])
-        for column, (first, second) in enumerate(pairs, 1):
-            figure.add_scatter(
-                x=points[:, first],
-                y=points[:, second],
-                mode="markers+text",
-                text=[str(number) for number in range(1, len(points) + 1)] if position == 0 else None,
-                textfont={"size": 10, "color": "white"},
-                marker=dots,
-                **named(name),
-                row=1,
-                col=column,
-            )
-    for column, (first, second) in enumerate(pairs, 1):
+        numbers = [str(number) for number in range(1, len(points) + 1)] if position == 0 else None
+        text = {"mode": "markers+text", "text": numbers, "textfont": {"size": 10, "color": "white"}}
+        for column, (first, second) in enumerate(style.PAIRS, 1):
+            marks = style.dots(*look) | text | named(name)
+            figure.add_scatter(x=points[:, first], y=points[:, second], **marks, row=1, col=column)
+    for column, (first, second) in enumerate(style.PAIRS, 1):
         figure.update_xaxes(title_text=CONTROL[first], range=[-0.05, 1.05], row=1, col=column)
         figure.update_yaxes(title_text=CONTROL[second], range=[-0.05, 1.1], row=1, col=column)
-    return legend_once(figure).update_layout(height=340)
+    return style.legend_once(figure, height=340)
 
 
 def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figure:
@@ -167,10 +132,9 @@ def observed_distributions(hours: xr.Dataset, labels: Sequence[str]) -> go.Figur
     figure = panels(2, 3, vertical_spacing=0.12, horizontal_spacing=0.13)
     mean = hours.y.mean("time")
     for position, name in enumerate(OUTPUTS):
-        line = stroke(BLUE if name not in LOADS else RED, width=1)
-        box = {"x": np.asarray(labels), "y": small(mean.sel(output=name)), "line": line, "marker": {"size": 3}}
-        figure.add_box(**box, showlegend=False, **cell_of(position))
-        figure.update_yaxes(title_text=axis_title(name), rangemode="tozero", **cell_of(position))
+        look = {"line": stroke(RED if name in LOADS else BLUE, width=1), "marker": {"size": 3}, "showlegend": False}
+        figure.add_box(x=np.asarray(labels), y=small(mean.sel(output=name)), **look, **cell_of(position))
+        figure.update_yaxes(title_text=style.axis_title(name), rangemode="tozero", **cell_of(position))
     figure.update_xaxes(title_text="control point", row=2)
     return figure.update_xaxes(type="category").update_layout(height=480)
 
@@ -183,18 +147,17 @@ def two_systems(systems: dict[str, xr.Dataset]) -> go.Figure:
             values = np.sort(hours.y.sel(output=name).mean("time").values)
             shares, line = (np.arange(len(values)) + 0.5) / len(values), stroke(color, dash, shape="hv")
             figure.add_scatter(x=small(values), y=small(shares), line=line, **named(system), **cell_of(position))
-            figure.update_xaxes(title_text=axis_title(name), **cell_of(position))
+            figure.update_xaxes(title_text=style.axis_title(name), **cell_of(position))
     figure.update_yaxes(title_text="share of hours", col=1)
-    return legend_once(figure).update_layout(height=480)
+    return style.legend_once(figure, height=480)
 
 
 def autocorrelation(by_system: dict[str, NDArray[np.float64]]) -> go.Figure:
     """Autocorrelation (lags, 2) within the hour of y1 and y4 of two systems by name."""
     figure = panels(1, 2, subplot_titles=("y1", "y4"), shared_yaxes=True, horizontal_spacing=0.05)
-    for (color, dash), (system, values) in zip(TWO, by_system.items(), strict=False):
-        for column in (1, 2):
-            y, line = small(values[:, column - 1]), stroke(color, dash)
-            figure.add_scatter(y=y, mode="lines+markers", line=line, **named(system), row=1, col=column)
+    for look, (system, values) in zip(TWO, by_system.items(), strict=False):
+        for column, curve in enumerate(small(values).T, 1):
+            figure.add_scatter(y=curve, **style.line(*look, mode="lines+markers"), **named(system), row=1, col=column)
     figure.update_xaxes(title_text="lag [min]")
     figure.update_yaxes(title_text="autocorrelation", col=1)
-    return legend_once(figure).update_layout(height=340, legend_y=1.1)
+    return style.legend_once(figure, height=340, legend_y=1.1)

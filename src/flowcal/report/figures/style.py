@@ -11,12 +11,15 @@ from flowcal.challenge import OUTPUT_UNITS
 
 __all__ = ["present"]
 
+Array = NDArray[np.float64]
+
 # Okabe and Ito's palette, told apart by colour-blind readers and in grey print.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 GREY = "#7f7f7f"
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "circle-open")
+PAIRS = ((0, 1), (0, 2), (1, 2))  # of three inputs
 
 LAYOUT = {
     "colorway": PALETTE,
@@ -62,20 +65,19 @@ def stroke(color: str, dash: str | None = None, width: float | None = None, shap
     return {name: value for name, value in parts.items() if value is not None}
 
 
-def marker(color: str, size: float, symbol: str | None = None, opacity: float | None = None) -> dict[str, Any]:
-    """How a mark is drawn."""
-    parts = {"color": color, "size": size, "symbol": symbol, "opacity": opacity}
-    return {name: value for name, value in parts.items() if value is not None}
+def line(*look: Any, mode: str = "lines", **options: Any) -> dict[str, Any]:
+    """Options of a trace that is drawn as a line; the line itself as for `stroke`."""
+    return {"mode": mode, "line": stroke(*look, **options)}
 
 
-def edged(color: str, size: float, symbol: str, edge: str = "white", width: float = 1) -> dict[str, Any]:
-    """How a mark with an edge is drawn."""
-    return marker(color, size, symbol) | {"line": {"color": edge, "width": width}}
+def dots(color: str, size: float, symbol: str | None = None, **options: Any) -> dict[str, Any]:
+    """Options of a trace that is drawn as marks."""
+    return {"mode": "markers", "marker": {"color": color, "size": size, "symbol": symbol, **options}}
 
 
-def named(name: str) -> dict[str, str]:
-    """Options of a trace that the legend switches together with all others of the same name."""
-    return {"name": name, "legendgroup": name}
+def named(name: str, group: str | None = None) -> dict[str, str]:
+    """Options of a trace that the legend switches together with all others of its group, by default of its name."""
+    return {"name": name, "legendgroup": group or name}
 
 
 def error_bars(values: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, **options: Any) -> dict[str, Any]:
@@ -85,19 +87,11 @@ def error_bars(values: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, *
     return {"type": "data", **ends, "color": color, **options}
 
 
-def band(x: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, name: str, **options: Any) -> go.Scatter:
+def band(x: Array, low: Array, high: Array, color: str, **options: Any) -> go.Scatter:
     """The area between two curves."""
-    return go.Scatter(
-        x=small(np.concatenate([x, np.asarray(x)[::-1]])),
-        y=small(np.concatenate([high, np.asarray(low)[::-1]])),
-        fill="toself",
-        fillcolor=color,
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        name=name,
-        **options,
-    )
+    around = {"x": small([*x, *x[::-1]]), "y": small([*high, *low[::-1]])}
+    look = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": color, "hoverinfo": "skip"}
+    return go.Scatter(**around, **look, **options)
 
 
 def histogram(values: ArrayLike, bins: int, **options: Any) -> go.Bar:
@@ -106,14 +100,11 @@ def histogram(values: ArrayLike, bins: int, **options: Any) -> go.Bar:
     return go.Bar(x=small((edges[1:] + edges[:-1]) / 2), y=small(counts), marker={"color": BLUE}, **options)
 
 
-def joined(x: ArrayLike, lines: NDArray[np.float64]) -> dict[str, NDArray[Any] | str]:
+def joined(x: ArrayLike, lines: Array) -> dict[str, NDArray[Any] | str]:
     """Many lines as one trace, with a gap after each: far lighter than a trace per line."""
     gap = np.full((len(lines), 1), np.nan)
-    return {
-        "x": np.tile(np.append(np.asarray(x, np.float32), np.nan), len(lines)),
-        "y": small(np.hstack([lines, gap]).ravel()),
-        "mode": "lines",
-    }
+    x = np.tile(np.append(small(x), np.nan), len(lines))
+    return {"x": x, "y": small(np.hstack([lines, gap]).ravel()), "mode": "lines"}
 
 
 def small(values: ArrayLike) -> NDArray[np.float32]:
@@ -121,21 +112,19 @@ def small(values: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(values, np.float32)
 
 
-def legend_once(figure: go.Figure) -> go.Figure:
-    """Each name once in the legend, which switches all its lines."""
+def legend_once(figure: go.Figure, **layout: Any) -> go.Figure:
+    """Each name once in the legend, which switches all its traces; with changes of the layout."""
     seen: set[str] = set()
     for trace in figure.data:
         trace.showlegend = trace.name not in seen
         seen.add(trace.name)
-    return figure
+    return figure.update_layout(**layout)
 
 
 def log_axis(figure: go.Figure, title: str | None = None, axis: str = "y", **options: Any) -> go.Figure:
     """A logarithmic axis with powers of ten."""
-    if title is not None:
-        options["title_text"] = title
     update = figure.update_yaxes if axis == "y" else figure.update_xaxes
-    return update(type="log", exponentformat="power", **options)
+    return update(title_text=title, type="log", exponentformat="power", **options)
 
 
 def axis_title(output: str) -> str:
