@@ -101,7 +101,8 @@ def fit_contrasts(
         x = np.column_stack([x_a, np.tile(x_e, (len(x_a), 1)), x_c])
         y = run_campaign(simulator, x, seeds, runner).y.values
         found = output_contrasts(y.reshape(len(points), hours, *y.shape[1:]), problem)
-        return np.einsum("pij,pj->pi", whitening, found - target).ravel()
+        differences: Array = np.einsum("pij,pj->pi", whitening, found - target)
+        return differences.ravel()
 
     best = min(
         (_descend(residuals, start) for start in rng.random((starts, len(problem.epistemic)))),
