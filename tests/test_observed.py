@@ -56,7 +56,7 @@ def test_what_was_shown_cannot_be_changed_from_outside():
 @pytest.mark.parametrize("point", [(0.5, 0.5), (0.5, 0.5, 1.01), (0.5, np.nan, 0.5), "abc", "010", 0.5])
 def test_control_points_that_do_not_fit_are_refused(point):
     system = RealSystem()
-    with pytest.raises(InputError, match=r"expected 3 numbers in \[0, 1\]: X_c1, X_c2, X_c3"):
+    with pytest.raises(InputError, match=r"x_c .*expected (3 numbers in \[0, 1\]: X_c1, X_c2, X_c3|real numbers)"):
         system.observe(point)
     assert system.points_left == 10
 

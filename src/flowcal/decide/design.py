@@ -27,7 +27,7 @@ from scipy.stats import qmc
 from flowcal.decide.worst_case import Search, WorstCase, find_worst_cases
 from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.models import EpistemicSet
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, check_counts, check_range, rng_of
 
 __all__ = ["Basin", "DESIGN_PROBLEMS", "Design", "DesignError", "DesignProblem", "Effort", "find_design"]
 
@@ -54,11 +54,10 @@ class DesignProblem:
     reliability: bool = False
 
     def __post_init__(self) -> None:
-        if self.epsilon is not None and (self.reliability or not 0 < self.epsilon < 1):
-            raise InputError(
-                f"epsilon is {self.epsilon} and reliability is {self.reliability}; expected an epsilon between 0 and "
-                "1, and none where reliability is the goal."
-            )
+        if self.epsilon is not None:
+            check_range(0, 1, epsilon=self.epsilon)
+            if self.reliability:
+                raise InputError(f"epsilon is {self.epsilon}; expected none where reliability is the goal.")
 
 
 DESIGN_PROBLEMS: Mapping[str, DesignProblem] = MappingProxyType(
@@ -82,7 +81,9 @@ class Effort:
     random_seed: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.starts, int) or self.starts < 1 or self.starts.bit_count() != 1:
+        check_counts(starts=self.starts)
+        check_counts(0, random_seed=self.random_seed)
+        if self.starts.bit_count() != 1:
             raise InputError(f"starts is {self.starts!r}; expected a power of two, such as 16.")
 
 
@@ -162,12 +163,13 @@ def find_design(
     """
     if reliability and required_severity is not None:
         raise InputError("a severity is required and reliability is the goal; expected one of them.")
+    check_range(0, np.inf, "[)", required_severity=1.0 if required_severity is None else required_severity)
 
     def limits(x_e: Array, x_c: Array) -> Array:
         return np.minimum(failure_severities(x_e, x_c), LARGEST_SEVERITY)
 
     programme = _Programme(performance, limits, required_severity, reliability)
-    rng = np.random.default_rng([effort.random_seed, 10])
+    rng = rng_of(effort.random_seed, 10)
     scenarios = e.sample(1, rng)
     for _ in range(ROUNDS):
         basins = _basins(programme, scenarios, effort, len(problem.control))

@@ -40,7 +40,8 @@ from flowcal.files import Weights
 from flowcal.infer.models import EpistemicSet
 from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, as_numbers, check_counts, check_points, rng_of
+from flowcal.simulate.simulator import SERIES
 
 __all__ = ["Swarm", "TimeStepSurrogate", "determination", "fly", "published_design", "train_surrogate"]
 
@@ -110,9 +111,7 @@ class TimeStepSurrogate(SavedNetwork):
     @torch.no_grad()
     def predict(self, x: ArrayLike) -> Array:
         """Series (n, steps, outputs) at inputs (n, inputs)."""
-        x = np.asarray(x, np.float64)
-        if x.ndim != 2 or x.shape[1] != self.inputs:
-            raise InputError(f"x has shape {x.shape}; expected (n, {self.inputs}).")
+        x = check_points(x, self.inputs, "x", within=True)
         rows = torch.tensor(x, dtype=torch.float32, device=self.mean.device).split(BLOCK)
         return np.concatenate([(self(part) * self.spread + self.mean).double().cpu().numpy() for part in rows])
 
@@ -138,7 +137,7 @@ def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.D
     """
     if not np.array_equal(runs.x, repeated.x):
         raise InputError("runs and repeated have other inputs x; expected the same, with other seeds.")
-    y, again = (part.y.transpose("sample", "time", "output").values for part in (runs, repeated))
+    y, again = (as_numbers(part.y.transpose(*SERIES), "y", runs.output.values.tolist()) for part in (runs, repeated))
     total = np.square(y - y.mean(axis=(0, 1))).mean(axis=(0, 1))
     left = np.square(y - surrogate.predict(runs.x.values)).mean(axis=(0, 1))
     noise = np.square(y - again).mean(axis=(0, 1)) / 2
@@ -164,6 +163,8 @@ def fly(cost: Callable[[Array], Array], controls: int, particles: int, iteration
     >>> swarm.x_c.round(2).tolist()
     [0.4, 0.4, 0.4]
     """
+    check_counts(controls=controls, particles=particles, iterations=iterations)
+    check_counts(0, random_seed=random_seed)
     low, high = (np.full(controls, bound) for bound in BOUNDS)
     with _own_generator(random_seed):
         with _no_log_file():
@@ -226,7 +227,8 @@ def published_design(
     dict
         What `Swarm` has. The cost is minus J, or the probability of failure where reliability is the goal.
     """
-    rng = np.random.default_rng([random_seed, 11])
+    check_counts(epistemic_draws=epistemic_draws)
+    x_a, rng = check_points(x_a, problem.aleatory, "x_a", within=True), rng_of(random_seed, 11)
     x_e = np.repeat(e.sample(epistemic_draws, rng), len(x_a), axis=0)
     hours = np.tile(x_a, (epistemic_draws, 1))
     powers, loads = problem.columns(problem.maximised), problem.columns(problem.limited)

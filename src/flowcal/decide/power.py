@@ -24,14 +24,13 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 from torch.special import log_ndtr, ndtr
 
-from flowcal.decide.failure import check_values
 from flowcal.decide.plane import AleatoryPlane
 from flowcal.errors import InputError
 from flowcal.files import Weights
 from flowcal.infer.models import AleatoryDistribution, EpistemicSet, UncertaintyModel
 from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
-from flowcal.problem import Problem
+from flowcal.problem import Problem, check_counts, check_points, check_range, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -166,9 +165,7 @@ class PowerEmulator(SavedNetwork):
     @torch.no_grad()
     def _computed(self, x: ArrayLike) -> tuple[Array, ...]:
         """Expected powers and the mixture's log weights, centres and widths, as arrays."""
-        x = np.asarray(x, np.float64)
-        if x.ndim != 2 or x.shape[1] != self.inputs:
-            raise InputError(f"x has shape {x.shape}; expected (n, {self.inputs}).")
+        x = check_points(x, self.inputs, "x", within=True)
         self.eval()
         parts = []
         for rows in torch.tensor(x, dtype=torch.float32, device=self.limit.device).split(BLOCK):
@@ -212,12 +209,14 @@ def power_runs(
     Dataset
         x by sample and input; power, the mean over the hour, by sample and output.
     """
-    problem, rng = problem_of(simulator), np.random.default_rng([random_seed, 8])
+    check_counts(size=size)
+    check_range(0, 1, "[]", reach=reach)
+    problem, rng = problem_of(simulator), rng_of(random_seed, 8)
     uniform, aleatory = rng.random((size, 1)) < UNIFORM, (size, len(problem.aleatory))
     x_a = np.where(uniform, rng.random(aleatory), model.f_a.sample(size, rng))
     x_c = rng.random((size, len(problem.control)))
     if near is not None:
-        points = np.asarray(near, np.float64)
+        points = check_points(near, problem.control, "near", within=True)
         centres = points[rng.integers(len(points), size=size)]
         x_c = np.clip(centres + reach * (2 * x_c - 1), 0, 1)
     x = np.column_stack([x_a, model.e.sample(size, rng), x_c])
@@ -226,7 +225,6 @@ def power_runs(
     made = []
     for rows in blocks:
         hours = run_campaign(simulator, x[rows], seeds[rows], runner, all_needed=False).load()
-        check_values(hours.y.values, problem)
         made.append((hours.x.values, hours.y.sel(output=list(problem.maximised)).mean("time").values))
     x, powers = map(np.concatenate, zip(*made, strict=True))
     units = ", ".join(dict.fromkeys(problem.units[column] for column in problem.columns(problem.maximised)))

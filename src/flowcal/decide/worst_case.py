@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
-from flowcal.errors import InputError
 from flowcal.infer.models import EpistemicSet
+from flowcal.problem import check_counts, check_range
 
 __all__ = ["Search", "WorstCase", "find_worst_cases"]
 
@@ -45,11 +45,8 @@ class Search:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        for name in ("screened", "starts"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}; expected a whole number from 1 up.")
-        if not 0 < self.tolerance <= FIRST_RADIUS:
-            raise InputError(f"tolerance is {self.tolerance}; expected a share above 0, at most {FIRST_RADIUS}.")
+        check_counts(screened=self.screened, starts=self.starts)
+        check_range(0, FIRST_RADIUS, "(]", tolerance=self.tolerance)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from flowcal.errors import InputError
 from flowcal.problem import Problem
+from flowcal.simulate.simulator import SERIES, hours_of
 
 __all__ = ["RESPONSE_SHARES", "hours_by_point", "output_contrasts", "response_lags", "response_loads", "responses"]
 
@@ -24,10 +25,15 @@ FEWEST_RESPONSIVE = 10  # steps
 LARGEST_LAG = 0.99
 
 
-def hours_by_point(hours: xr.Dataset) -> dict[tuple[float, ...], Array]:
-    """Series (hours, steps, outputs) by control point, in the order in which the points come."""
-    x_c = hours.x_c.transpose("sample", "control").values
-    y = hours.y.transpose("sample", "time", "output").values
+def hours_by_point(hours: xr.Dataset, problem: Problem | None = None) -> dict[tuple[float, ...], Array]:
+    """Series (hours, steps, outputs) by control point, in the order in which the points come.
+
+    Outputs and controls are in the order of the problem, or without one in that of the hours.
+    """
+    if problem is None:
+        y, x_c = hours.y.transpose(*SERIES).values, hours.x_c.transpose("sample", "control").values
+    else:
+        y, x_c = hours_of(hours, problem)
     points = dict.fromkeys(map(tuple, x_c.tolist()))
     return {point: y[(x_c == point).all(axis=1)] for point in points}
 

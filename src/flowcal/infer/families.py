@@ -25,8 +25,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.special import softmax
 
 from flowcal.errors import InputError
-from flowcal.infer.models import check_points
-from flowcal.problem import BOUNDS
+from flowcal.problem import BOUNDS, check_counts, check_points
 
 __all__ = [
     "COPULAS",
@@ -307,6 +306,10 @@ class Form:
     clusters: int = 1
 
     def __post_init__(self) -> None:
+        check_counts(clusters=self.clusters)
+        if unknown := set(self.families) - set(FAMILIES) | {self.copula} - set(COPULAS):
+            known = ", ".join((*FAMILIES, *COPULAS))
+            raise InputError(f"families and copula name {', '.join(map(repr, unknown))}; expected names among {known}.")
         if not 1 <= len(self.families) <= MOST_INPUTS or (self.pairs and len(self.families) == 1):
             raise InputError(f"{self} does not fit; expected 1 to {MOST_INPUTS} inputs, and no copula with one input.")
 

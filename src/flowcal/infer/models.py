@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flowcal.errors import InputError
 from flowcal.fingerprint import digest
-from flowcal.problem import BOUNDS
+from flowcal.problem import BOUNDS, as_numbers, check_counts, check_points
 
 __all__ = [
     "AleatoryDistribution",
@@ -29,7 +29,6 @@ __all__ = [
     "PooledDraws",
     "TurnedBox",
     "UncertaintyModel",
-    "check_points",
     "in_cube",
 ]
 
@@ -108,7 +107,7 @@ class TurnedBox:
     """
 
     def __init__(self, corner: ArrayLike, edges: ArrayLike) -> None:
-        self.corner, self.edges = np.array(corner, np.float64), np.array(edges, np.float64)
+        self.corner, self.edges = as_numbers(corner, "corner").copy(), as_numbers(edges, "edges").copy()
         size = self.corner.size
         shapes = self.corner.shape, self.edges.shape
         if shapes != ((size,), (size, size)) or not np.isfinite([*self.corner, *self.edges.ravel()]).all():
@@ -166,14 +165,6 @@ def in_cube(x: NDArray[np.float64]) -> NDArray[np.bool_]:
     return inside
 
 
-def check_points(x: ArrayLike, size: int, name: str) -> NDArray[np.float64]:
-    """Points (n, size) as an array, or an `InputError` that names them."""
-    x = np.asarray(x, np.float64)
-    if x.ndim != 2 or x.shape[1] != size:
-        raise InputError(f"{name} has shape {x.shape}; expected (n, {size}).")
-    return x
-
-
 class BoundedKernelDensity:
     """A density from draws (n, d) in [0, 1]: a Gaussian kernel about each, reflected at the bounds [1]_.
 
@@ -187,8 +178,8 @@ class BoundedKernelDensity:
     """
 
     def __init__(self, draws: ArrayLike) -> None:
-        draws = np.asarray(draws, np.float64)
-        if draws.ndim != 2 or len(draws) < 2 or not in_cube(draws).all():
+        draws = as_numbers(draws, "draws")
+        if draws.ndim != 2 or len(draws) < 2 or not draws.shape[1] or not in_cube(draws).all():
             raise InputError(f"draws have shape {draws.shape}; expected (n, d) with n of 2 or more, all in [0, 1].")
         self.draws = draws
         scott = len(draws) ** (-1 / (draws.shape[1] + 4))
@@ -257,8 +248,9 @@ class PooledDraws:
 
     def __init__(self, draws: ArrayLike, hours: int) -> None:
         self.density = BoundedKernelDensity(draws)
+        check_counts(hours=hours)
         self.hours = int(hours)
-        if not self.hours >= 1 or len(self.density.draws) % self.hours:
+        if len(self.density.draws) % self.hours:
             raise InputError(
                 f"draws have shape {self.density.draws.shape} from {hours} hours; expected as many draws for each hour."
             )
@@ -307,7 +299,7 @@ class EpistemicBox:
     """
 
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
-        low, high = np.array(low, np.float64), np.array(high, np.float64)
+        low, high = as_numbers(low, "low").copy(), as_numbers(high, "high").copy()
         least, most = BOUNDS
         if low.ndim != 1 or low.shape != high.shape or not ((least <= low) & (low <= high) & (high <= most)).all():
             raise InputError(

@@ -26,11 +26,11 @@ from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Weights
 from flowcal.fingerprint import digest
 from flowcal.infer.contrasts import hours_by_point, output_contrasts, response_lags, response_loads
-from flowcal.infer.models import TurnedBox, check_points, in_cube
+from flowcal.infer.models import TurnedBox, in_cube
 from flowcal.infer.networks import FeaturePosterior, Layout, matching_header
 from flowcal.infer.train import Trainer, Training
 from flowcal.infer.um2_aleatory import AleatoryEstimator
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, check_counts, check_points, check_range, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -196,15 +196,9 @@ class Rounds:
     credibility: float = 0.99
 
     def __post_init__(self) -> None:
-        for name in ("count", "data_sets", "hours"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; expected a whole number from 1 up.")
-        for name in ("truncation", "credibility"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1.")
-        if not 0 <= self.control_tolerance < 1:
-            raise InputError(f"control_tolerance is {self.control_tolerance}; expected a number from 0 to below 1.")
+        check_counts(count=self.count, data_sets=self.data_sets, hours=self.hours)
+        check_range(0, 1, truncation=self.truncation, credibility=self.credibility)
+        check_range(0, 1, "[)", control_tolerance=self.control_tolerance)
 
 
 def set_training(epochs: int) -> Training:
@@ -234,7 +228,7 @@ def infer_epistemic_set(
         (share of the data sets predicted from its set that lie as far from the others as the observed one does),
         'cut_off' (whether the search box cuts off the set), and 'kept' (false for a last one that was a surprise).
     """
-    problem, rng = problem_of(simulator), np.random.default_rng([random_seed, 4])
+    problem, rng = problem_of(simulator), rng_of(random_seed, 4)
     summary, features = _summarise_observed(observed, rounds, problem)
     e, found, box = None, [], TurnedBox.whole(len(problem.epistemic))
     for number in range(rounds.count + EXTRA):
@@ -286,7 +280,7 @@ class _Summary:
 
 def _summarise_observed(observed: xr.Dataset, rounds: Rounds, problem: Problem) -> tuple[_Summary, Array]:
     """The summary that suits the observed hours, and their features."""
-    points = hours_by_point(observed)
+    points = hours_by_point(observed, problem)
     lags = np.median([response_lags(y, problem) for y in points.values()], axis=0) if rounds.responses else None
     features = _Summary(problem, tuple(points), lags).features([y[None] for y in points.values()])[0]
     kept = np.isfinite(features)

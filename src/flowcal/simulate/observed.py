@@ -21,7 +21,7 @@ from scipy.stats import truncweibull_min
 from flowcal.artifacts import note_file
 from flowcal.challenge import BASELINE, CONTROL, PROBLEM, TABLE_1
 from flowcal.errors import FlowcalError, InputError
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, check_point
 from flowcal.simulate.program import read_observed_hours
 from flowcal.simulate.simulator import fresh_seeds, labelled_hours
 from flowcal.simulate.tables import file_digest, open_text, parse_number
@@ -100,7 +100,7 @@ class RealSystem:
         BudgetSpent
             If ten other points have been asked for.
         """
-        point = _check_control_point(x_c)
+        point = tuple((check_point(x_c, CONTROL, "x_c") + 0.0).tolist())  # the sum makes -0 the same point as 0
         if point not in self._shown:
             if not self.points_left:
                 raise BudgetSpent(
@@ -117,20 +117,10 @@ class RealSystem:
         return observed_hours(WindFarm().simulate(x, fresh_seeds(self.HOURS, rng)), point)
 
 
-def _check_control_point(x_c: Sequence[float]) -> tuple[float, ...]:
-    try:
-        point = tuple(float(value) + 0.0 for value in x_c)  # the sum makes -0 the same point as 0
-    except (TypeError, ValueError):
-        point = ()
-    low, high = BOUNDS
-    if isinstance(x_c, str) or len(point) != len(CONTROL) or not all(low <= value <= high for value in point):
-        raise InputError(f"x_c is {x_c!r}; expected {len(CONTROL)} numbers in [0, 1]: {', '.join(CONTROL)}.")
-    return point
-
-
 def observed_hours(y: NDArray[np.float64], x_c: Sequence[float], problem: Problem = PROBLEM) -> xr.Dataset:
     """Observed hours y (n, steps, outputs) at one control point (controls,) as a dataset."""
-    hours = labelled_hours(y, problem, x_c=(("sample", "control"), np.tile(x_c, (len(y), 1))))
+    point = check_point(x_c, problem.control, "x_c")
+    hours = labelled_hours(y, problem, x_c=(("sample", "control"), np.tile(point, (len(y), 1))))
     return hours.assign_coords(control=list(problem.control))
 
 
