@@ -67,10 +67,15 @@ class Problem:
     ceiling: float | None = None
 
     def __post_init__(self) -> None:
-        names = (*self.inputs, *self.outputs)
         check_counts(steps=self.steps)
-        if len(set(names)) != len(names) or not (self.aleatory and self.outputs):
-            raise InputError(f"expected distinct names, at least one aleatory input and one output, got {names}.")
+        kinds = (self.aleatory, self.epistemic, self.control, self.outputs, self.maximised, self.limited)
+        if not all(isinstance(kind, tuple) and len(set(kind)) == len(kind) for kind in kinds):
+            raise InputError(f"expected tuples of distinct names, got {kinds}.")
+        names = (*self.inputs, *self.outputs)
+        if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"expected distinct names, got {names}.")
+        if not (self.aleatory and self.outputs):
+            raise InputError(f"expected at least one aleatory input and one output, got {names}.")
         if len(self.units) != len(self.outputs) or len(self.thresholds) != len(self.limited):
             raise InputError(
                 f"expected a unit for each of {len(self.outputs)} outputs and a threshold for each of "

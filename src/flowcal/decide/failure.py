@@ -69,6 +69,7 @@ NOISY = (0.5, 1.0)  # X_a with as much noise as there can be
 SEVERITIES = np.linspace(0, 1.6, 321)  # between which probabilities are interpolated
 DEFENSIVE = 0.1  # share of the samples that come from f_a as it is
 RULE_OF_THREE = 3.0  # over the number of hours that went well, bounds the probability of failure with 95 % [3]_
+ROUNDING = 1e-6  # by which sums of shares may exceed 1
 FEW = 5_000  # hours that are simulated without the bookkeeping of a campaign
 
 
@@ -144,7 +145,7 @@ class Severity:
 
     def exceedance(self, x_a: ArrayLike, severity: ArrayLike) -> Array:
         """Probability (n,) that hours with X_a (n, 2) exceed a severity, one for all or one each."""
-        first, second = np.asarray(x_a, np.float64).T
+        first, second = check_points(x_a, 2, "x_a", within=True).T
         margin = severity - first
         z = np.divide(margin, second, out=np.zeros_like(margin), where=second > 0)
         return np.where(second > 0, self.survival(z), margin < 0)
@@ -206,8 +207,11 @@ def failure_severities(
     """
     problem = problem_of(simulator)
     limits = check_thresholds(thresholds, problem)
+    x_e, x_c = check_points(x_e, problem.epistemic, "x_e"), check_points(x_c, problem.control, "x_c")
+    if len(x_e) != len(x_c):
+        raise InputError(f"x_e has {len(x_e)} rows; expected {len(x_c)}, as x_c has.")
     with np.errstate(divide="ignore"):
-        fixed = np.hstack([check_points(x_e, problem.epistemic, "x_e"), check_points(x_c, problem.control, "x_c")])
+        fixed = np.hstack([x_e, x_c])
         severities: Array = np.sqrt(limits) / _scales(simulator, fixed, runner)
         return severities
 
@@ -261,17 +265,18 @@ class FailureCurve:
     def __init__(self, probabilities: ArrayLike, resolution: float) -> None:
         check_range(0, 1, "[]", resolution=resolution)
         probabilities = as_numbers(probabilities, "probabilities")
-        if probabilities.shape != SEVERITIES.shape or not (np.abs(probabilities) < np.inf).all():
-            raise InputError(
-                f"probabilities have shape {probabilities.shape}; expected {SEVERITIES.shape}, all finite."
-            )
+        if probabilities.shape != SEVERITIES.shape or not (np.abs(probabilities - 0.5) < 0.5 + ROUNDING).all():
+            shape = SEVERITIES.shape
+            raise InputError(f"probabilities have shape {probabilities.shape}; expected {shape}, all in [0, 1].")
         self.resolution, self.bound = resolution, RULE_OF_THREE * resolution
         falling = np.minimum.accumulate(np.clip(probabilities, np.finfo(np.float64).tiny, 1.0))
         self._log = np.log(falling)
 
     def __call__(self, severity: ArrayLike) -> Array:
         """Probability that an hour exceeds each severity."""
-        severity = np.asarray(severity, np.float64)
+        severity = as_numbers(severity, "severity")
+        if np.isnan(severity).any():
+            raise InputError("severity has NaN; expected numbers.")
         return np.where(severity > SEVERITIES[-1], 0.0, np.exp(np.interp(severity, SEVERITIES, self._log)))
 
     def severity_of(self, probability: float) -> float:
@@ -298,7 +303,8 @@ class FailureCurve:
 
     def pof(self, severities: ArrayLike) -> Array:
         """Probabilities of failure of each load and of the system, at failure severities (..., loads)."""
-        severities = np.asarray(severities, np.float64)
+        severities = as_numbers(severities, "severities")
+        check_counts(**{"the number of severities": severities.shape[-1] if severities.ndim else 0})
         return self(np.concatenate([severities, severities.min(axis=-1, keepdims=True)], axis=-1))
 
     def upper_bound(self, pof: ArrayLike) -> Array:
@@ -308,6 +314,7 @@ class FailureCurve:
 
 def failure_curves(f_as: Sequence[AleatoryDistribution], severity: Severity) -> list[FailureCurve]:
     """The curve of each of several f_a, such as an inferred one and its replicates."""
+    check_counts(**{"the number of f_as": len(f_as)})
     planes = [AleatoryPlane(f_a) for f_a in f_as]
     x_a, mass = planes[0].x_a, np.array([plane.mass for plane in planes])
     probabilities = np.array([mass @ severity.exceedance(x_a, value) for value in SEVERITIES])

@@ -101,6 +101,8 @@ class TimeStepSurrogate(SavedNetwork):
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "TimeStepSurrogate":
         """Train on simulated hours, x and y by sample."""
+        if not {"x", "y"} <= set(runs) or not np.isfinite(runs.y).all():
+            raise InputError(f"the runs have {', '.join(map(str, runs))}; expected x and y, all finite.")
         x, y = (torch.tensor(runs[name].values, dtype=torch.float32) for name in ("x", "y"))
         self.cpu()
         self.mean.copy_(y.mean(dim=(0, 1)))
@@ -141,6 +143,7 @@ def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.D
     total = np.square(y - y.mean(axis=(0, 1))).mean(axis=(0, 1))
     left = np.square(y - surrogate.predict(runs.x.values)).mean(axis=(0, 1))
     noise = np.square(y - again).mean(axis=(0, 1)) / 2
+    total = np.where(total > 0, total, np.nan)  # what is constant has no variance to explain
     shares = {"r_squared": ("output", 1 - left / total), "ceiling": ("output", 1 - noise / total)}
     return xr.Dataset(shares, {"output": runs.output.values})
 
@@ -165,13 +168,20 @@ def fly(cost: Callable[[Array], Array], controls: int, particles: int, iteration
     """
     check_counts(controls=controls, particles=particles, iterations=iterations)
     check_counts(0, random_seed=random_seed)
+
+    def checked(x_c: Array) -> Array:
+        values = as_numbers(cost(x_c), "cost")
+        if values.shape != (len(x_c),) or not np.isfinite(values).all():
+            raise InputError(f"cost has shape {values.shape}; expected ({len(x_c)},), all finite.")
+        return values
+
     low, high = (np.full(controls, bound) for bound in BOUNDS)
     with _own_generator(random_seed):
         with _no_log_file():
             from pyswarms.single import GlobalBestPSO  # sets up its log when imported, and again for each swarm
 
             swarm = GlobalBestPSO(particles, controls, COEFFICIENTS, bounds=(low, high), bh_strategy="nearest")
-        best, x_c = swarm.optimize(cost, iterations, verbose=False)
+        best, x_c = swarm.optimize(checked, iterations, verbose=False)
     return Swarm(np.asarray(x_c), float(best), [float(value) for value in swarm.cost_history])
 
 

@@ -30,7 +30,7 @@ from flowcal.files import Weights
 from flowcal.infer.models import AleatoryDistribution, EpistemicSet, UncertaintyModel
 from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
-from flowcal.problem import Problem, check_counts, check_points, check_range, rng_of
+from flowcal.problem import Problem, as_numbers, check_counts, check_points, check_range, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -127,7 +127,8 @@ class PowerEmulator(SavedNetwork):
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "PowerEmulator":
         """Train, or train on, with hours from `power_runs`."""
-        largest = max(float(runs.power.max()), self.limit.item())
+        powers = check_points(runs.power.values, self.powers, "power")
+        largest = max(float(powers.max(initial=0)), self.limit.item())
         if not largest > 0:
             raise InputError("all powers of the runs are 0; expected one above.")
         self.cpu().limit.fill_(largest)
@@ -157,7 +158,10 @@ class PowerEmulator(SavedNetwork):
         They differ where a total has a probability of its own: at no power, and at full power.
         """
         _, weight, centre, width = self._computed(x)
-        share = np.asarray(total, np.float64) / (self.powers * self.limit.item())
+        total = as_numbers(total, "total")
+        if total.shape != (len(weight),) or np.isnan(total).any():
+            raise InputError(f"total has shape {total.shape}; expected ({len(weight)},), without NaN.")
+        share = total / (self.powers * self.limit.item())
         z = torch.from_numpy((share[:, None] - centre) / width)
         value = (np.exp(weight) * ndtr(z).numpy()).sum(axis=1)
         return np.where(share <= AT_A_LIMIT, 0.0, value), np.where(share >= 1 - AT_A_LIMIT, 1.0, value)

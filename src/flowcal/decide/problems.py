@@ -250,6 +250,7 @@ def required_severity(curves: Sequence[FailureCurve], epsilon: float) -> float:
     curves : sequence of FailureCurve
         Of the f_a, which counts only if it is alone, and of its replicates.
     """
+    check_counts(**{"the number of curves": len(curves)})
     return float(np.quantile([curve.severity_of(epsilon) for curve in curves[1:] or curves], CREDIBILITY))
 
 

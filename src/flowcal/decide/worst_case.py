@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
+from flowcal.errors import InputError
 from flowcal.infer.models import EpistemicSet
-from flowcal.problem import check_counts, check_range
+from flowcal.problem import as_numbers, check_counts, check_range
 
 __all__ = ["Search", "WorstCase", "find_worst_cases"]
 
@@ -109,9 +110,12 @@ class _Tried:
 
     def at(self, x_e: Array) -> Array:
         """The quantities (k,) at a point."""
+        values = as_numbers(self._quantities(x_e), "the quantities")
+        if not np.isfinite(values).all():
+            raise InputError(f"the quantities are {values.tolist()} at X_e = {x_e.tolist()}; expected finite numbers.")
         self.points.append(x_e)
-        self.values.append(self._quantities(x_e))
-        return self.values[-1]
+        self.values.append(values)
+        return values
 
 
 def _climb(

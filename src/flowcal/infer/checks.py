@@ -123,6 +123,8 @@ def uniform_band(
     at = as_numbers(at, "at")
     check_counts(size=size, trials=trials)
     check_range(0, 1, level=level)
+    if at.ndim != 1 or not at.size or not ((at > 0) & (at < 1)).all():
+        raise InputError(f"at is {at.tolist()}; expected numbers between 0 and 1.")
     counts = np.array([np.searchsorted(np.sort(rng.random(size)), at, side="right") for _ in range(trials)])
     lower, upper = binom.cdf(counts, size, at), binom.sf(counts - 1, size, at)
     widest = np.quantile(np.minimum(lower, upper).min(axis=1), 1 - level)  # the tail that so many trials never reach
@@ -182,6 +184,10 @@ def predictive_levels(observed: xr.Dataset, predicted: xr.Dataset, rng: np.rando
         By quantity ('mean', 'peak'), sample and output; uniform where the prediction is right. Values that agree to six
         decimals are ties, as at a power's upper limit, and are split at random.
     """
+    if not (observed.sizes["sample"] and predicted.sizes["sample"]) or not (
+        np.isfinite(observed.y).all() and np.isfinite(predicted.y).all()
+    ):
+        raise InputError("observed or predicted hours have no samples or NaN; expected at least one, all finite.")
     predicted = predicted.sel(output=observed.output)
     levels = []
     for quantity in (lambda hours: hours.y.mean("time"), peaks):

@@ -277,8 +277,8 @@ class HourPosterior(SavedNetwork):
         """Log density (..., hours) of theta (..., hours, d) given each hour; minus infinity outside [0, 1]."""
         theta = as_numbers(theta, "theta").astype(np.float32)
         needed = (hours.sizes["sample"], len(self.architecture.parameters))
-        if theta.shape[-2:] != needed:
-            raise InputError(f"theta has shape {theta.shape}; expected (..., {needed[0]}, {needed[1]}).")
+        if theta.shape[-2:] != needed or np.isnan(theta).any():
+            raise InputError(f"theta has shape {theta.shape}; expected (..., {needed[0]}, {needed[1]}) without NaN.")
         values, start = [], 0
         for condition in self._conditions(hours):
             part = torch.from_numpy(theta[..., start : start + len(condition), :]).to(condition.device)

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flowcal.errors import InputError
 from flowcal.fingerprint import digest
-from flowcal.problem import BOUNDS, as_numbers, check_counts, check_points
+from flowcal.problem import BOUNDS, as_numbers, check_counts, check_points, check_range
 
 __all__ = [
     "AleatoryDistribution",
@@ -150,11 +150,12 @@ class TurnedBox:
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Coordinates u (n, d) and X_e (n, d) of points drawn uniformly from the part of the box in the unit cube."""
+        check_counts(0, n=n)
         kept: list[NDArray[np.float64]] = []
         while sum(map(len, kept)) < n:
             u = rng.random((2 * n, len(self.corner)))
             kept.append(u[in_cube(self.to_x_e(u))])
-        u = np.concatenate(kept)[:n]
+        u = np.concatenate(kept)[:n] if kept else np.empty((0, len(self.corner)))
         return u, self.to_x_e(u)
 
 
@@ -187,6 +188,7 @@ class BoundedKernelDensity:
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draws (n, d): a random kernel each, and a Gaussian step from its centre, reflected into [0, 1]."""
+        check_counts(0, n=n)
         centres = self.draws[rng.integers(len(self.draws), size=n)]
         return _reflect(centres + self.bandwidth * rng.standard_normal(centres.shape))
 
@@ -200,6 +202,7 @@ class BoundedKernelDensity:
 
     def marginal(self, column: int, x: ArrayLike) -> NDArray[np.float64]:
         """Density (m,) of one of its dimensions at values (m,), by the same kernels."""
+        check_range(0, self.draws.shape[1] - 1, "[]", column=column)
         marginal = BoundedKernelDensity(self.draws[:, [column]])
         marginal.bandwidth = self.bandwidth[[column]]
         return np.exp(marginal.log_prob(np.asarray(x, np.float64)[:, None]))
@@ -337,5 +340,6 @@ class EpistemicBox:
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Points (n, d) drawn uniformly from the box."""
+        check_counts(0, n=n)
         low, high = self._corners
         return rng.uniform(low, high, (n, len(low)))

@@ -356,9 +356,9 @@ class FeaturePosterior(SavedNetwork):
     def log_prob(self, theta: ArrayLike, features: ArrayLike) -> NDArray[np.float64]:
         """Log density (..., m) of parameters (..., m, d) given features (m, k); minus infinity outside the cube."""
         theta, features = as_numbers(theta, "theta"), self._checked(features)
-        if theta.shape[-2:] != (len(features), self.layout.parameters):
+        if theta.shape[-2:] != (len(features), self.layout.parameters) or np.isnan(theta).any():
             raise InputError(
-                f"theta has shape {theta.shape}; expected (..., {len(features)}, {self.layout.parameters})."
+                f"theta has shape {theta.shape}; expected (..., {len(features)}, {self.layout.parameters}) without NaN."
             )
         densities = [
             self.flow.log_prob(
@@ -382,4 +382,6 @@ class FeaturePosterior(SavedNetwork):
         return torch.from_numpy((features - self.mean.cpu().numpy()) / self.spread.cpu().numpy()).float()
 
     def _checked(self, features: ArrayLike) -> NDArray[np.float64]:
-        return check_points(features, self.layout.features, "features")
+        features = check_points(features, self.layout.features, "features")
+        check_counts(**{"the number of rows of features": len(features)})
+        return features

@@ -222,6 +222,7 @@ def infer_um1(updates: xr.Dataset, points: int = 3, share: float = 0.9) -> dict[
         'points', the numbers of those chosen; 'low' and 'high' of E, with a share of the draws in each interval, and
         'best_guess', by input.
     """
+    check_counts(points=points)
     scores = np.array([score_point(updates, number, "fixed")[0] for number in updates.point.values])
     chosen = sorted(updates.point.values[np.argsort(-scores)][:points].tolist())
     return {"points": chosen, **infer_set(point_draws(updates, chosen), share)}
@@ -229,13 +230,22 @@ def infer_um1(updates: xr.Dataset, points: int = 3, share: float = 0.9) -> dict[
 
 def score_point(updates: xr.Dataset, number: int, seeds: Seeds) -> tuple[float, float]:
     """Mean log density of the true X_e in the trials of a control point's flow [nats], and its standard error."""
-    values = updates.log_prob.sel(point=number, seeds=seeds).dropna("sample").values
+    _check_seeds(seeds)
+    values = _at_points(updates, [number]).log_prob.sel(seeds=seeds)[0].dropna("sample").values
+    check_counts(2, **{f"the number of trials at point {number}": len(values)})
     return values.mean(), values.std(ddof=1) / np.sqrt(len(values))
 
 
 def point_draws(updates: xr.Dataset, numbers: Sequence[int]) -> NDArray[np.float64]:
     """Pooled draws (n, e) of X_e at some control points."""
-    return np.concatenate([updates.x_e.sel(point=number).dropna("draw").values for number in numbers])
+    x_e = _at_points(updates, numbers).x_e
+    return np.concatenate([each.dropna("draw").values for each in x_e])
+
+
+def _at_points(updates: xr.Dataset, numbers: Sequence[int]) -> xr.Dataset:
+    if not len(numbers) or not set(numbers) <= set(updates.point.values.tolist()):
+        raise InputError(f"numbers are {list(numbers)}; expected some of {updates.point.values.tolist()}.")
+    return updates.sel(point=list(numbers))
 
 
 def infer_set(draws: ArrayLike, share: float) -> dict[str, list[float]]:

@@ -36,7 +36,7 @@ from flowcal.infer.networks import FeaturePosterior, Layout, matching_header, tu
 from flowcal.infer.train import Trainer, Training
 from flowcal.problem import Problem, as_numbers, check_counts, check_points, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.simulator import Simulator, fresh_seeds, hours_of, problem_of
+from flowcal.simulate.simulator import Simulator, check_series, fresh_seeds, hours_of, problem_of
 
 __all__ = [
     "estimator_training",
@@ -74,7 +74,7 @@ def hour_statistics(y: Array, problem: Problem) -> Array:
     logarithms of the standard deviation, of that over the mean and of the typical step between neighbours;
     autocorrelations; smallest value, quartiles, largest value.
     """
-    root = np.sqrt(y[..., problem.outputs.index((*problem.limited, *problem.outputs)[0])])
+    root = np.sqrt(check_series(y, problem)[..., problem.outputs.index((*problem.limited, *problem.outputs)[0])])
     mean = root.mean(axis=1)
     centred = root - mean[:, None]
     variance = np.square(centred).mean(axis=1)
@@ -180,8 +180,8 @@ class HourLikelihood:
 
     def __init__(self, draws: ArrayLike) -> None:
         draws = as_numbers(draws, "draws")
-        if draws.ndim != 3 or not draws.size or not np.isfinite(draws).all():
-            raise InputError(f"draws have shape {draws.shape}; expected (m, hours, d), all finite.")
+        if draws.ndim != 3 or not draws.size or not ((draws >= 0) & (draws <= 1)).all():
+            raise InputError(f"draws have shape {draws.shape}; expected (m, hours, d), all in [0, 1].")
         self.shape = draws.shape[:2]
         self.centre = draws.mean(axis=0)
         place = np.clip(draws.reshape(-1, draws.shape[-1]), 0, 1) * (len(NODES) - 1)
@@ -328,6 +328,8 @@ def _fit(
 
     def loss(numbers: Array) -> float:
         log_prior = -np.square((numbers - prior_mean) / prior_width).sum() / 2
+        if not np.isfinite(numbers).all():  # a step that went too far
+            return 1e10
         with np.errstate(all="ignore"):
             value = np.sum(weight * likelihood(form.distribution(numbers))) + log_prior
         return -value if np.isfinite(value) else 1e10

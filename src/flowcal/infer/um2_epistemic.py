@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Weights
 from flowcal.fingerprint import digest
-from flowcal.infer.contrasts import hours_by_point, output_contrasts, response_lags, response_loads
+from flowcal.infer.contrasts import hours_by_point, median_of, output_contrasts, response_lags, response_loads
 from flowcal.infer.models import TurnedBox, in_cube
 from flowcal.infer.networks import FeaturePosterior, Layout, matching_header
 from flowcal.infer.train import Trainer, Training
@@ -281,7 +281,9 @@ class _Summary:
 def _summarise_observed(observed: xr.Dataset, rounds: Rounds, problem: Problem) -> tuple[_Summary, Array]:
     """The summary that suits the observed hours, and their features."""
     points = hours_by_point(observed, problem)
-    lags = np.median([response_lags(y, problem) for y in points.values()], axis=0) if rounds.responses else None
+    lags = median_of(np.array([response_lags(y, problem) for y in points.values()])) if rounds.responses else None
+    if lags is not None and not np.isfinite(lags).all():
+        raise InputError("hours are too calm to tell how outputs follow the load; expected rounds without responses.")
     features = _Summary(problem, tuple(points), lags).features([y[None] for y in points.values()])[0]
     kept = np.isfinite(features)
     if not kept.any() or not problem.epistemic:

@@ -288,7 +288,7 @@ def simulate_checked(simulator: Simulator, x: Array, seed: Integers) -> Array:
         raise SimulationError(f"{type(error).__name__}: {error}", everyone) from error
     if y.shape != expected:
         raise SimulationError(f"the simulator returned shape {y.shape}; expected {expected}", everyone)
-    return check_series(y, problem)
+    return check_series(y, problem, SimulationError)
 
 
 @dataclass

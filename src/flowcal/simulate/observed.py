@@ -21,7 +21,7 @@ from scipy.stats import truncweibull_min
 from flowcal.artifacts import note_file
 from flowcal.challenge import BASELINE, CONTROL, PROBLEM, TABLE_1
 from flowcal.errors import FlowcalError, InputError
-from flowcal.problem import BOUNDS, Problem, check_point
+from flowcal.problem import BOUNDS, Problem, check_counts, check_point, check_points
 from flowcal.simulate.program import read_observed_hours
 from flowcal.simulate.simulator import fresh_seeds, labelled_hours
 from flowcal.simulate.tables import file_digest, open_text, parse_number
@@ -138,7 +138,7 @@ class Source:
     name: str = "embedded"
 
     def __post_init__(self) -> None:
-        if self.name not in ("embedded", "organisers") and not os.path.isfile(Path(self.name, INDEX_FILE)):
+        if self.name not in ("embedded", "organisers") and not os.path.isfile(Path(str(self.name), INDEX_FILE)):
             raise InputError(
                 f"observations are {self.name!r}; expected 'embedded', 'organisers' or a folder with a {INDEX_FILE}."
             )
@@ -169,8 +169,9 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
     {'sample': 200, 'time': 60, 'output': 6}
     """
     if source.name == "embedded":
-        system = RealSystem()
-        return xr.concat([system.observe(point) for point in control_points], "sample")
+        system, points = RealSystem(), check_points(control_points, CONTROL, "control_points", within=True)
+        check_counts(**{"the number of control_points": len(points)})
+        return xr.concat([system.observe(point) for point in points.tolist()], "sample")
     if source.name == "organisers":
         return read_organisers_file(fetch_organisers_file())
     return read_folder(Path(source.name))
@@ -251,10 +252,13 @@ def _read_index(path: Path, problem: Problem) -> list[tuple[str, tuple[float, ..
             rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise InputError(f"{path.name} cannot be read: {error}.") from error
-    if not rows or [cell.strip() for cell in rows[0][1]] != header or len(rows) < 2:
+    first, cells = rows[0] if rows else (1, [])
+    if [cell.strip() for cell in cells] != header:
         raise InputError(
-            f"{path.name} starts with {str(rows[:1])[:100]}; expected the header {','.join(header)} and a row per file."
+            f"{path.name}, row {first}, is {','.join(cells)[:100]!r}; expected the header {','.join(header)}."
         )
+    if len(rows) < 2:
+        raise InputError(f"{path.name} has no row below its header; expected one for every file of hours.")
     found = [_parse_index_row(f"{path.name}, row {line}", row, header) for line, row in rows[1:]]
     if len({name for name, _ in found}) < len(found):
         raise InputError(f"{path.name} names a file more than once; expected one row per file.")

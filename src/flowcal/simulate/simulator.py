@@ -125,17 +125,21 @@ def expected_of(value: float, output: str, problem: Problem) -> str:
     return f"finite numbers from 0 to {LARGEST:g}" if LARGEST < value < np.inf else "finite numbers from 0 up"
 
 
-def check_series(y: NDArray[np.float64], problem: Problem) -> NDArray[np.float64]:
-    """Simulated series y (n, steps, outputs), or a `SimulationError` with the rows in which some value cannot be."""
+def check_series(
+    y: NDArray[np.float64], problem: Problem, error: type[FlowcalError] = InputError
+) -> NDArray[np.float64]:
+    """Series y (..., steps, outputs), or an error, with the rows concerned if it is a `SimulationError`."""
+    if y.shape[-2:] != problem.series:
+        raise InputError(f"y has shape {y.shape}; expected (..., {problem.steps}, {len(problem.outputs)}).")
     fits = fitting(y, problem)
-    if not fits.all():
-        row, step, output = np.argwhere(~fits)[0].tolist()
-        name, value = problem.outputs[output], y[row, step, output]
-        raise SimulationError(
-            f"{name} is {value} at step {step}; expected {expected_of(value, name, problem)}",
-            np.flatnonzero(~fits.all(axis=(1, 2))),
-        )
-    return y
+    if fits.all():
+        return y
+    *rows, step, output = place = tuple(np.argwhere(~fits)[0].tolist())
+    name, hour = problem.outputs[output], ", ".join(map(str, rows))
+    reason = f"y of hour {hour}, minute {step}, {name}, is {y[place]}; expected {expected_of(y[place], name, problem)}"
+    if error is SimulationError:
+        raise SimulationError(reason, np.flatnonzero(~fits.all(axis=(1, 2))))
+    raise error(f"{reason}.")
 
 
 def labelled_hours(y: ArrayLike, problem: Problem = PROBLEM, **more: tuple[Any, ...]) -> xr.Dataset:
@@ -147,7 +151,10 @@ def labelled_hours(y: ArrayLike, problem: Problem = PROBLEM, **more: tuple[Any, 
     >>> hours.unit.sel(output="y1").item()
     'MW'
     """
-    return label(xr.Dataset({"y": (SERIES, as_numbers(y, "y", problem.outputs)), **more}), problem)
+    y = as_numbers(y, "y", problem.outputs)
+    if y.ndim != 3 or y.shape[1:] != problem.series:
+        raise InputError(f"y has shape {y.shape}; expected (n, {problem.steps}, {len(problem.outputs)}).")
+    return label(xr.Dataset({"y": (SERIES, y), **more}), problem)
 
 
 def label(hours: xr.Dataset, problem: Problem = PROBLEM) -> xr.Dataset:
@@ -165,7 +172,7 @@ def _coordinates(problem: Problem, inputs: bool) -> xr.Coordinates:
 
 def objective(hours: xr.Dataset, problem: Problem = PROBLEM) -> xr.DataArray:
     """Mean over the series of the sum of what is maximised, by sample; its expectation is the objective J."""
-    total = hours.y.sel(output=list(problem.maximised)).sum("output").mean("time")
+    total = hours.y.sel(output=list(problem.maximised)).sum("output", skipna=False).mean("time", skipna=False)
     unit = problem.units[problem.columns(problem.maximised)[0]] if problem.maximised else "1"
     labelled: xr.DataArray = total.assign_attrs(units=unit, long_name=f"mean of {' + '.join(problem.maximised)}")
     return labelled
@@ -173,7 +180,7 @@ def objective(hours: xr.Dataset, problem: Problem = PROBLEM) -> xr.DataArray:
 
 def peaks(hours: xr.Dataset) -> xr.DataArray:
     """Largest value within the series of each output, by sample and output."""
-    largest: xr.DataArray = hours.y.max("time").assign_attrs(long_name="largest value within the hour")
+    largest: xr.DataArray = hours.y.max("time", skipna=False).assign_attrs(long_name="largest value within the hour")
     return largest
 
 
@@ -195,14 +202,7 @@ def check_hours(
         raise InputError(f"y has shape {y.shape}; expected (n, {steps}, {outputs}) with at least one hour.")
     if len(x_c) != len(y):
         raise InputError(f"x_c has shape {x_c.shape}; expected one control point an hour, {len(y)}.")
-    fits = fitting(y, problem)
-    if not fits.all():
-        hour, minute, output = np.argwhere(~fits)[0].tolist()
-        name, value = problem.outputs[output], y[hour, minute, output]
-        raise InputError(
-            f"y of hour {hour}, minute {minute}, {name}, is {value}; expected {expected_of(value, name, problem)}."
-        )
-    return y, x_c
+    return check_series(y, problem), x_c
 
 
 def hours_of(hours: xr.Dataset, problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
