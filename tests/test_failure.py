@@ -108,7 +108,7 @@ def test_calls_and_probabilities_that_do_not_fit_are_refused(plane, curve):
         sampled_pof(plane, WindFarm(), X_E, X_C, 900, 1)
     with pytest.raises(InputError, match="from 1 up"):
         crude_pof(WINDS, WindFarm(), X_E, X_C, 0, 1)
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match=r"probability is 0.0; expected a number in \(0, 1\)"):
         curve.severity_of(0.0)
 
 

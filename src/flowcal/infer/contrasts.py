@@ -71,8 +71,8 @@ def response_lags(y: Array, problem: Problem) -> Array:
 
     An output y that follows a load (the first limited output) with a first-order lag a has
     (y(t) - a y(t - 1)) / (1 - a) = g(load(t)). At the right a the left side, sorted by the load, is smooth, and its
-    total variation is smallest. y (hours, steps, outputs) are hours of one control point. NaN where an output is constant, or
-    between its limits in fewer than 10 steps, as in calm hours.
+    total variation is smallest. y (hours, steps, outputs) are hours of one control point. NaN where an output is
+    constant, or between its limits in fewer than 10 steps, as in calm hours.
     """
     load, outputs, ceiling = _response_columns(problem)
     return np.array([_lag(y[..., output], y[..., load], ceiling) for output in outputs])

@@ -231,10 +231,12 @@ class FamilyDistribution:
     resolution: float = 0.0
 
     def __post_init__(self) -> None:
-        weights = [cluster.weight for cluster in self.clusters]
+        weights = as_numbers([cluster.weight for cluster in self.clusters], "weight")
         sizes = {len(cluster.marginals) for cluster in self.clusters}
-        if not (abs(sum(weights) - 1) < WEIGHTS_OFF and min(weights) >= 0 and len(sizes) == 1):
-            raise InputError(f"the weights are {weights}; expected shares of 1, and as many marginals in each.")
+        if not (abs(weights.sum() - 1) < WEIGHTS_OFF and (weights >= 0).all() and len(sizes) == 1):
+            raise InputError(
+                f"the weights are {weights.tolist()}; expected shares of 1, and as many marginals in each."
+            )
 
     @property
     def identity(self) -> dict[str, list[dict[str, Any]]]:

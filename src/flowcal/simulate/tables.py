@@ -110,7 +110,7 @@ def _cells(text: str) -> list[str]:
     if '"' not in text:
         return [cell.strip() for cell in text.split(",")]
     try:
-        return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True, strict=True))]
+        return [cell.strip() for cell in next(csv.reader([text.strip()], skipinitialspace=True, strict=True))]
     except csv.Error:
         raise ValueError("has a quotation mark without its other; expected numbers between commas") from None
 
