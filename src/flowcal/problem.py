@@ -105,10 +105,7 @@ class Problem:
 def as_numbers(values: ArrayLike, name: str, labels: Sequence[str] = ()) -> NDArray[np.float64]:
     """Real numbers as an array; where their last axis stands for `labels` and has labels itself, in this order.
 
-    Raises
-    ------
-    InputError
-        If they are no real numbers, some are masked, or labels are others than these.
+    Raises `InputError` if they are no real numbers, some are masked, or labels are others than these.
 
     Examples
     --------

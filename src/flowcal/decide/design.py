@@ -142,10 +142,7 @@ def find_design(
     required_severity : float, optional
         The least failure severity that is allowed, where J is maximised.
 
-    Raises
-    ------
-    DesignError
-        If no design reaches the required severity.
+    Raises `DesignError` if no design reaches the required severity.
 
     Examples
     --------

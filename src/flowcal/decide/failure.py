@@ -170,10 +170,8 @@ def check_severity(
 ) -> float:
     """Largest error, as a share, of roots of peaks of random hours that are predicted from their seed's Z.
 
-    Raises
-    ------
-    SeverityError
-        If it exceeds the tolerance: the probability of failure has to come from simulations alone then.
+    Raises `SeverityError` if it exceeds the tolerance: the probability of failure has to come from simulations alone
+    then.
     """
     check_counts(runs=runs)
     check_range(0, np.inf, tolerance=tolerance)
@@ -282,10 +280,7 @@ class FailureCurve:
     def severity_of(self, probability: float) -> float:
         """The severity that is exceeded with a probability in (0, 1).
 
-        Raises
-        ------
-        ResolutionError
-            If the probability is below what f_a resolves.
+        Raises `ResolutionError` if the probability is below what f_a resolves.
         """
         check_range(0, 1, probability=probability)
         if probability < self.bound:

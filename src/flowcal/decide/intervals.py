@@ -51,10 +51,7 @@ def flattened_intervals(
 ) -> xr.Dataset:
     """As the paper has it [1]_: quantiles alpha and 1 - alpha of each output over all minutes of all hours.
 
-    Returns
-    -------
-    Dataset
-        'bound' and its 'standard_error' by side ('lower', 'upper'), alpha and output.
+    The dataset has 'bound' and its 'standard_error' by side ('lower', 'upper'), alpha and output.
     """
     problem, shares = problem_of(simulator), _shares(alphas)
     check_counts(BLOCKS, hours=hours)  # the errors come from as many groups
@@ -83,11 +80,8 @@ def trajectory_intervals(
     The worst X_e of each bound is searched with the same `search_hours` everywhere; the bound is then taken at it from
     fresh `hours`.
 
-    Returns
-    -------
-    Dataset
-        By side, alpha and output: 'bound'; its 95 % confidence interval 'low' and 'high' given f_a and that X_e,
-        infinite where so few hours give none; the worst 'x_e'; the 'gap' in which the search's climbs ended.
+    The dataset has by side, alpha and output: 'bound'; its 95 % confidence interval 'low' and 'high' given f_a and that
+    X_e, infinite where so few hours give none; the worst 'x_e'; the 'gap' in which the search's climbs ended.
 
     Examples
     --------

@@ -57,14 +57,7 @@ LOG_SETTINGS = "LOG_CFG"  # where pyswarms looks for a file with settings of its
 class TimeStepSurrogate(SavedNetwork):
     """Networks, one for each time step, from the inputs to the outputs of that step [1]_.
 
-    Parameters
-    ----------
-    inputs, steps, outputs : int
-        Of the black box.
-    width : int
-        Of the two hidden layers.
-    random_seed : int
-        Decides the initial weights.
+    The width is that of the two hidden layers; the random seed decides the initial weights.
     """
 
     mean: Tensor
@@ -127,15 +120,9 @@ def train_surrogate(runs: xr.Dataset, width: int, training: Training, trainer: T
 def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.Dataset) -> xr.Dataset:
     """How much of the variance the surrogate explains, and how much anything could that does not know the seed.
 
-    Parameters
-    ----------
-    runs, repeated : Dataset
-        Simulated hours that it has not seen, twice at the same inputs with other seeds.
-
-    Returns
-    -------
-    Dataset
-        By output: 'r_squared', over all hours and steps; its 'ceiling', the share of variance that is not the seed's.
+    `runs` and `repeated` are simulated hours that it has not seen, twice at the same inputs with other seeds. The
+    dataset has by output: 'r_squared', over all hours and steps; its 'ceiling', the share of variance that is not
+    the seed's.
     """
     if not np.array_equal(runs.x, repeated.x):
         raise InputError("runs and repeated have other inputs x; expected the same, with other seeds.")
@@ -225,17 +212,8 @@ def published_design(
 ) -> dict[str, Any]:
     """Solve one of the paper's problems 2.1, 2.2 and 2.3.
 
-    Parameters
-    ----------
-    x_a : ndarray, shape (n, aleatory)
-        Taken with every X_e and at every control point.
-    epistemic_draws : int
-        Of X_e, the same for all control points.
-
-    Returns
-    -------
-    dict
-        What `Swarm` has. The cost is minus J, or the probability of failure where reliability is the goal.
+    X_a (n, aleatory) is taken with every X_e and at every control point, `epistemic_draws` of X_e likewise. The result
+    has what `Swarm` has. The cost is minus J, or the probability of failure where reliability is the goal.
     """
     check_counts(epistemic_draws=epistemic_draws)
     x_a, rng = check_points(x_a, problem.aleatory, "x_a", within=True), rng_of(random_seed, 11)

@@ -63,12 +63,8 @@ MARGIN = 0.1  # by which the table goes beyond the levels that were seen, as a s
 class PowerEmulator(SavedNetwork):
     """The distribution over the seed of each power's mean over the hour, given all inputs.
 
-    Parameters
-    ----------
-    aleatory, fixed, powers : int
-        Numbers of aleatory inputs, of all others, and of outputs that are maximised.
-    random_seed : int
-        Decides the initial weights.
+    It counts aleatory inputs, all others (`fixed`), and outputs that are maximised (`powers`). The random seed decides
+    the initial weights.
     """
 
     limit: Tensor
@@ -208,10 +204,7 @@ def power_runs(
     X_a comes from the model's f_a, or is uniform in three of ten runs, X_e from its E. X_c is uniform, or where control
     points `near` (k, controls) are given, within `reach` of one of them.
 
-    Returns
-    -------
-    Dataset
-        x by sample and input; power, the mean over the hour, by sample and output.
+    The dataset has x by sample and input; power, the mean over the hour, by sample and output.
     """
     check_counts(size=size)
     check_range(0, 1, "[]", reach=reach)
@@ -255,12 +248,8 @@ def train_power_emulator(
 class Performance:
     """J, the expectation over X_a and the seed of the mean over the hour of the sum of all powers.
 
-    Parameters
-    ----------
-    levels : callable
-        From X_e and X_c, side by side in n rows, to the levels (n, powers).
-    expected : callable
-        From levels to expected powers, elementwise.
+    `levels` leads from X_e and X_c, side by side in n rows, to the levels (n, powers), and `expected` from levels to
+    expected powers, elementwise.
     """
 
     def __init__(self, levels: Callable[[Array], Array], expected: Callable[[Array], Array]) -> None:

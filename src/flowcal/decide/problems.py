@@ -196,11 +196,8 @@ def optimal_designs(
 ) -> dict[str, Any]:
     """Solve all problems for one uncertainty model with an emulator of power, and verify the designs on the simulator.
 
-    Returns
-    -------
-    dict
-        JSON values. 'designs' has for every problem what `Design` has and what was verified, or 'refused' with the
-        reason; 'calls' counts runs of the simulator, 'seconds' the time.
+    The result has JSON values. 'designs' has for every problem what `Design` has and what was verified, or 'refused'
+    with the reason; 'calls' counts runs of the simulator, 'seconds' the time.
     """
     start = time.perf_counter()
     network, f_as, problem = PowerEmulator.from_weights(emulator), [model.f_a, *replicates], problem_of(simulator)
@@ -245,10 +242,7 @@ class FailureSeverities:
 def required_severity(curves: Sequence[FailureCurve], epsilon: float) -> float:
     """The failure severity that keeps a probability of failure, at the upper credible bound over several f_a.
 
-    Parameters
-    ----------
-    curves : sequence of FailureCurve
-        Of the f_a, which counts only if it is alone, and of its replicates.
+    The curves are those of the f_a, which counts only if it is alone, and of its replicates.
     """
     check_counts(**{"the number of curves": len(curves)})
     return float(np.quantile([curve.severity_of(epsilon) for curve in curves[1:] or curves], CREDIBILITY))
@@ -326,10 +320,8 @@ def compare_performance(
 ) -> xr.Dataset:
     """J of several designs at one X_e, in hours with the same X_a and seeds.
 
-    Returns
-    -------
-    Dataset
-        By design: 'j'; its 'difference' from that of the first one, with the 'standard_error' of that difference.
+    The dataset has by design: 'j'; its 'difference' from that of the first one, with the 'standard_error' of that
+    difference.
     """
     problem = problem_of(simulator)
     points = check_points(designs, problem.control, "designs", within=True)

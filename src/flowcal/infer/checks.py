@@ -50,12 +50,9 @@ DIGITS = 6  # decimals that are compared, since files round what they print
 def calibrate(posterior: "HourPosterior", runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
     """Where the true inputs of simulated hours, which were not trained on, lie within their posteriors.
 
-    Returns
-    -------
-    Dataset
-        By sample: 'rank', the share of draws below the truth, for each parameter [1]_; 'credibility', the share of
-        draws with a higher density than the truth, which is the credibility of the smallest region that holds it [3]_;
-        'log_prob', the log density of the truth. If the posterior is right, the first two are uniform.
+    The dataset has by sample: 'rank', the share of draws below the truth, for each parameter [1]_; 'credibility', the
+    share of draws with a higher density than the truth, which is the credibility of the smallest region that holds it
+    [3]_; 'log_prob', the log density of the truth. If the posterior is right, the first two are uniform.
     """
     rng = rng_of(random_seed)
     theta = runs.x.sel(input=list(posterior.architecture.parameters))
@@ -178,11 +175,8 @@ def predict_hours(
 def predictive_levels(observed: xr.Dataset, predicted: xr.Dataset, rng: np.random.Generator) -> xr.DataArray:
     """Share of predicted hours below the mean and the peak of each observed hour of the same control point [5]_.
 
-    Returns
-    -------
-    DataArray
-        By quantity ('mean', 'peak'), sample and output; uniform where the prediction is right. Values that agree to six
-        decimals are ties, as at a power's upper limit, and are split at random.
+    The array is by quantity ('mean', 'peak'), sample and output; uniform where the prediction is right. Values that
+    agree to six decimals are ties, as at a power's upper limit, and are split at random.
     """
     if not (observed.sizes["sample"] and predicted.sizes["sample"]) or not (
         np.isfinite(observed.y).all() and np.isfinite(predicted.y).all()

@@ -54,14 +54,8 @@ WEIGHTS_OFF = 1e-12  # by which weights may miss 1
 class Family:
     """A family of marginals with two free numbers, which may take any value.
 
-    Attributes
-    ----------
-    distribution : rv_continuous
-        Of scipy, not yet truncated.
-    arguments : callable
-        From the two numbers to the distribution's shapes, location and scale.
-    from_moments : callable
-        From mean and standard deviation to the two numbers, approximately.
+    The distribution is scipy's, not yet truncated. `arguments` leads from the two numbers to its shapes, location and
+    scale, and `from_moments` from mean and standard deviation to the two numbers, approximately.
     """
 
     distribution: stats.rv_continuous

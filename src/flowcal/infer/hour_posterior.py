@@ -44,12 +44,8 @@ HOURS_AT_A_TIME = 1000
 class Architecture:
     """What an `HourPosterior` is built of; the sizes are the paper's [1]_ where it gives them.
 
-    Attributes
-    ----------
-    parameters : tuple of str
-        The inputs to infer.
-    controls : tuple of str
-        The control inputs that the flow reads together with the series; () where it reads none.
+    The parameters are the inputs to infer, the controls those that the flow reads together with the series; () where it
+    reads none.
     """
 
     parameters: tuple[str, ...]

@@ -130,10 +130,7 @@ def train(
     `data` are tensors with the same number of rows. The loss takes a batch of rows of each of them and returns a value
     for each row (n,).
 
-    Raises
-    ------
-    TrainingError
-        If the loss is no longer a finite number.
+    Raises `TrainingError` if the loss is no longer a finite number.
     """
     trainer = trainer or Trainer()
     device = trainer.resolve()

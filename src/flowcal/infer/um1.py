@@ -65,16 +65,9 @@ TRIALS = 100  # added to the random seed of a control point's training runs, for
 class UM1Settings:
     """How step 2 is made at each control point.
 
-    Attributes
-    ----------
-    runs, epochs : int
-        Simulations at each control point, and passes over them at most.
-    trial_hours, trial_draws : int
-        Simulations of each kind of seed that each flow is tried on, and posterior draws for each.
-    seeds : {'fixed', 'fresh'}
-        Of the simulations to train on.
-    draws : int
-        For each observed hour.
+    At each control point, a flow is trained on so many runs with 'fixed' or 'fresh' seeds, in at most so many epochs.
+    It is tried on `trial_hours` simulations of each kind of seed with `trial_draws` posterior draws for each, and gives
+    so many draws for each observed hour.
     """
 
     runs: int
@@ -161,12 +154,9 @@ def update_points(
     The control points are numbered from 1 in the order in which the observed hours have them; `numbers` selects some.
     The random seed of number n is random_seed + n.
 
-    Returns
-    -------
-    Dataset
-        By point (its number): 'x_c'; 'x_e', the pooled draws; 'training_loss', 'held_out_loss' and 'seconds' by epoch;
-        'rank', 'credibility' and 'log_prob' of trials by seeds ('fixed', 'fresh') and sample, as of `calibrate`. NaN
-        where a point has fewer draws, epochs or trials than others.
+    The dataset has by point (its number): 'x_c'; 'x_e', the pooled draws; 'training_loss', 'held_out_loss' and
+    'seconds' by epoch; 'rank', 'credibility' and 'log_prob' of trials by seeds ('fixed', 'fresh') and sample, as of
+    `calibrate`. NaN where a point has fewer draws, epochs or trials than others.
     """
     x_c = hours_of(observed, problem_of(simulator))[1]
     points = dict(enumerate(dict.fromkeys(map(tuple, x_c.tolist())), 1))
@@ -216,11 +206,8 @@ def _update_point(
 def infer_um1(updates: xr.Dataset, points: int = 3, share: float = 0.9) -> dict[str, list[float]]:
     """E of UM1 from what `update_points` returned: the points with the best scores, and the intervals of their draws.
 
-    Returns
-    -------
-    dict
-        'points', the numbers of those chosen; 'low' and 'high' of E, with a share of the draws in each interval, and
-        'best_guess', by input.
+    The result has 'points', the numbers of those chosen; 'low' and 'high' of E, with a share of the draws in each
+    interval, and 'best_guess', by input.
     """
     check_counts(points=points)
     scores = np.array([score_point(updates, number, "fixed")[0] for number in updates.point.values])
@@ -251,10 +238,7 @@ def _at_points(updates: xr.Dataset, numbers: Sequence[int]) -> xr.Dataset:
 def infer_set(draws: ArrayLike, share: float) -> dict[str, list[float]]:
     """'low' and 'high' of E from pooled draws of X_e (n, e), and the 'best_guess' within it.
 
-    Raises
-    ------
-    InputError
-        If the box holds no draw, which takes a small share.
+    Raises `InputError` if the box holds no draw, which takes a small share.
     """
     draws = _draws(draws)
     box = highest_density_box(draws, share)

@@ -240,11 +240,8 @@ def infer_population(
     replicate gives hours random weights and the prior another centre [2]_, takes one of the values of X_e, draws a form
     by its Akaike weight [3]_ for hours so weighted, and fits it again.
 
-    Returns
-    -------
-    dict
-        'distribution' and 'replicates', for `FamilyDistribution.from_dict`; 'candidates', best first, each with its
-        name, 'aic' less that of the best, and 'distribution'.
+    The result has 'distribution' and 'replicates', for `FamilyDistribution.from_dict`; 'candidates', best first, each
+    with its name, 'aic' less that of the best, and 'distribution'.
     """
     check_counts(draws=draws)
     check_counts(0, replicates=replicates)

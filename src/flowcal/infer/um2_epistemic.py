@@ -98,10 +98,7 @@ class CredibleSet:
     def posterior_sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draws (n, e) from the posterior within the set.
 
-        Raises
-        ------
-        EmptySet
-            If hardly any draw of the posterior lies in the set.
+        Raises `EmptySet` if hardly any draw of the posterior lies in the set.
         """
         kept: list[Array] = []
         while sum(map(len, kept)) < n:

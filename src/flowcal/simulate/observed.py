@@ -95,10 +95,7 @@ class RealSystem:
     def observe(self, x_c: Sequence[float]) -> xr.Dataset:
         """Hours y (100, 60, 6) at one control point (3,) in [0, 1], with that point as x_c of each sample.
 
-        Raises
-        ------
-        BudgetSpent
-            If ten other points have been asked for.
+        Raises `BudgetSpent` if ten other points have been asked for.
         """
         point = tuple((check_point(x_c, CONTROL, "x_c") + 0.0).tolist())  # the sum makes -0 the same point as 0
         if point not in self._shown:
@@ -128,11 +125,8 @@ def observed_hours(y: NDArray[np.float64], x_c: Sequence[float], problem: Proble
 class Source:
     """A real system that has been, or can be, observed.
 
-    Attributes
-    ----------
-    name : str
-        ``embedded`` for the embedded real system, ``organisers`` for the organisers' example hours, or the path of a
-        folder laid out as `read_folder` asks.
+    Its name is ``embedded`` for the embedded real system, ``organisers`` for the organisers' example hours, or the path
+    of a folder laid out as `read_folder` asks.
     """
 
     name: str = "embedded"
@@ -157,10 +151,7 @@ class Source:
 def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1) -> xr.Dataset:
     """Hours of a real system, y by sample, time and output, with their control points, x_c by sample and control.
 
-    Parameters
-    ----------
-    control_points : sequence of control points
-        Where to ask the embedded real system; the others have been observed at points of their own.
+    The control points are where to ask the embedded real system; the others have been observed at points of their own.
 
     Examples
     --------
@@ -180,10 +171,7 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
 def organisers_file() -> Path | None:
     """The organisers' example hours on this machine, or None where they have not been fetched.
 
-    Raises
-    ------
-    FetchFailed
-        If another file is in their place.
+    Raises `FetchFailed` if another file is in their place.
     """
     path = Path(_organisers_files().abspath) / ORGANISERS_FILE
     note_file(path)
@@ -197,10 +185,7 @@ def organisers_file() -> Path | None:
 def fetch_organisers_file() -> Path:
     """The organisers' example hours, downloaded if they are not here yet, with their checksum verified.
 
-    Raises
-    ------
-    FetchFailed
-        If the file cannot be downloaded, or is not the one it should be.
+    Raises `FetchFailed` if the file cannot be downloaded, or is not the one it should be.
     """
     files = _organisers_files()
     try:
@@ -232,11 +217,8 @@ def read_organisers_file(path: Path) -> xr.Dataset:
 def read_folder(folder: Path, problem: Problem = PROBLEM) -> xr.Dataset:
     """Your own observed hours, y by sample, time and output, and x_c by sample and control.
 
-    Parameters
-    ----------
-    folder : Path
-        Holds `control_points.csv`, with the header ``file,X_c1,X_c2,X_c3`` and a row for every file of hours beside it;
-        each such file is laid out as the organisers' `Y_out_example.csv`, with any number of hours.
+    The folder holds `control_points.csv`, with the header ``file,X_c1,X_c2,X_c3`` and a row for every file of hours
+    beside it; each such file is laid out as the organisers' `Y_out_example.csv`, with any number of hours.
     """
     rows = _read_index(folder / INDEX_FILE, problem)
     hours = [observed_hours(read_observed_hours(folder / name, None, problem), x_c, problem) for name, x_c in rows]

@@ -81,10 +81,8 @@ def write_output(path: Path, y: Array) -> None:
 def read_output(path: Path, runs: int, problem: Problem = PROBLEM) -> Array:
     """Read y (runs, steps, outputs) from a `Y_out.csv`; NaN and infinity are passed on.
 
-    Raises
-    ------
-    TableError
-        If a row is not numbers, rows are missing, left over or out of order, or a value cannot be (see `fitting`).
+    Raises `TableError` if a row is not numbers, rows are missing, left over or out of order, or a value cannot be (see
+    `fitting`).
     """
     expected = runs * problem.steps
     table, lines = read_table(path, expected, len(problem.outputs) + 1, last_may_be_cut=True)
@@ -102,10 +100,7 @@ def read_observed_hours(path: Path, hours: int | None = None, problem: Problem =
     Columns are picked by their names in the header: the outputs and ``sample_no``; there may be others. A first row of
     zeros that belongs to no hour is skipped.
 
-    Parameters
-    ----------
-    hours : int, optional
-        How many hours the file has to hold; any number from one up if not given.
+    The file has to hold so many hours, or any number from one up if none is given.
     """
     names = (*problem.outputs, RUN_NUMBER)
     table, lines = read_table(path, MOST_RUNS, names)
@@ -199,13 +194,8 @@ class Executable:
 
     Every batch runs in a private folder that is removed afterwards, so batches may run side by side.
 
-    Parameters
-    ----------
-    command : str, Path or sequence of str
-        The program, or the program and its first arguments; the path of the input file is added last. No shell is
-        involved.
-    time_limit : float
-        Seconds that a batch may take.
+    The command is the program, or the program and its first arguments; the path of the input file is added last. No
+    shell is involved. A batch may take so many seconds (`time_limit`).
     """
 
     def __init__(

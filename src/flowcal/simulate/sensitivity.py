@@ -60,17 +60,9 @@ def sobol(
     These are the mean of all maximised outputs together and the peak of each limited output. All inputs are uniform on
     [0, 1]; the seed is uniform over its range and counts as one more input.
 
-    Parameters
-    ----------
-    base_samples : int
-        Power of two; the simulator is run as often for each input, for the seed, and twice more.
-    resamples : int
-        Bootstrap resamples.
-
-    Returns
-    -------
-    Dataset
-        first_order and total by quantity, source (the inputs and 'seed') and bound ('estimate', 'low', 'high').
+    The simulator is run `base_samples` times, a power of two, for each input, for the seed, and twice more. The
+    dataset has first_order and total by quantity, source (the inputs and 'seed') and bound ('estimate', 'low',
+    'high').
     """
     check_counts(base_samples=base_samples, resamples=resamples)
     if base_samples.bit_count() != 1:

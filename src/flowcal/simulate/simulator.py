@@ -189,11 +189,8 @@ def check_hours(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Hours y (n, steps, outputs) and control points x_c (n, controls) as arrays fit for inference.
 
-    Raises
-    ------
-    InputError
-        If there are no hours, a shape does not fit, a value cannot be (see `fitting`), or a control point leaves
-        [0, 1].
+    Raises `InputError` if there are no hours, a shape does not fit, a value cannot be (see `fitting`), or a control
+    point leaves [0, 1].
     """
     y = as_numbers(y, "y", problem.outputs)
     x_c = check_points(x_c, problem.control, "x_c", within=True) if problem.control else np.empty((len(y), 0))
