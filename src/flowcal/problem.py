@@ -129,7 +129,8 @@ def as_numbers(values: ArrayLike, name: str, labels: Sequence[str] = ()) -> NDAr
 def _in_order(values: xr.DataArray, name: str, labels: Sequence[str]) -> xr.DataArray:
     for dimension, index in values.indexes.items():
         if index.is_unique and set(index) == set(labels):
-            return values.sel({dimension: list(labels)}).transpose(..., dimension)
+            same = list(index) == list(labels)  # then without a copy, whose sums might round otherwise
+            return (values if same else values.sel({dimension: list(labels)})).transpose(..., dimension)
         worded = index.dtype.kind not in "iufmM"
         if (worded and dimension == values.dims[-1]) or set(index) & set(labels):
             raise InputError(f"{name} is labelled {', '.join(map(str, index))[:200]}; expected {', '.join(labels)}.")

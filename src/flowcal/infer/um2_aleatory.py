@@ -245,8 +245,9 @@ def infer_population(
     """
     check_counts(draws=draws)
     check_counts(0, replicates=replicates)
-    x_e, rng = check_points(x_e, estimator.problem.epistemic, "x_e", within=True), rng_of(random_seed, 5)
-    check_counts(**{"the number of values x_e": len(x_e)})
+    x_e, rng = as_numbers(x_e, "x_e"), rng_of(random_seed, 5)
+    if x_e.ndim != 2 or not len(x_e):
+        raise InputError(f"x_e has shape {x_e.shape}; expected (k, e) with at least one value.")
     likelihood = HourLikelihood(estimator.spread_evenly(draws, observed, x_e.mean(axis=0), rng))
     fits = sorted(_candidates(likelihood), key=lambda fit: fit.aic)
     by_hour = np.array([likelihood(fit.distribution) for fit in fits])
