@@ -99,18 +99,9 @@ class Basin:
 class Design:
     """An optimal design.
 
-    Attributes
-    ----------
-    performance : tuple of two float
-        Least and largest J over E.
-    failure_severity : tuple of two float
-        Least and largest value over E of the smallest failure severity of any load.
-    worst_for_performance, worst_for_severity : tuple of float
-        The X_e of the least ones.
-    basins : tuple of Basin
-        All local optima that were found, best first.
-    at_bounds : tuple of str
-        Control inputs that lie at 0 or 1.
+    Its performance and failure severity are the least and the largest over E: of J, and of the smallest failure
+    severity of any load. Then come the X_e of the least ones, all local optima that were found, best first, and the
+    names of the control inputs that lie at 0 or 1.
     """
 
     x_c: tuple[float, ...]
@@ -133,16 +124,9 @@ def find_design(
 ) -> Design:
     """Maximise J, or where `reliability` the least failure severity, at the worst X_e in E.
 
-    Parameters
-    ----------
-    performance, failure_severities : callable
-        From x_e and x_c, n rows each, to J (n,), and to margins (n, k) of which larger is safer, without noise.
-    problem : Problem
-        Whose control inputs are set.
-    required_severity : float, optional
-        The least failure severity that is allowed, where J is maximised.
-
-    Raises `DesignError` if no design reaches the required severity.
+    `performance` and `failure_severities` lead from x_e and x_c, n rows each, to J (n,), and to margins (n, k) of which
+    larger is safer, without noise. `required_severity` is the least one that is allowed, where J is maximised.
+    Raises `DesignError` if no design reaches it.
 
     Examples
     --------

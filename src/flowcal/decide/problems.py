@@ -69,13 +69,9 @@ CLIMB, MOST_STEPS = 0.05, 80  # first radius of the trust region, and most contr
 class DesignSettings:
     """What `designs_for` spends.
 
-    Attributes
-    ----------
-    emulator_runs, refinement_runs, severity_runs : int
-        Simulations that the emulator of power is trained on all over the cube of X_c, and trained on with near designs,
-        and from which the share of the seeds in the peaks is measured.
-    hours, pof_calls : int
-        Simulations behind each verified J, and behind each verified probability of failure.
+    The emulator of power is trained on `emulator_runs` simulations all over the cube of X_c, and trained on with
+    `refinement_runs` near designs. The share of the seeds in the peaks is measured from `severity_runs`. Each verified
+    J rests on so many hours, and each verified probability of failure on `pof_calls`.
     """
 
     emulator_runs: int
@@ -140,12 +136,8 @@ def designs_for(
 ) -> Weights:
     """Solve all design problems for one uncertainty model, as weights for `SolvedDesigns.from_weights`.
 
-    Parameters
-    ----------
-    replicates : sequence of AleatoryDistribution
-        Of the model's f_a, none where it is known.
-    emulator : Weights, optional
-        From `train_power_emulator`, which is called where none are given.
+    The replicates are those of the model's f_a, none where it is known. The emulator is from `train_power_emulator`,
+    which is called where none is given.
     """
     problem, rng = problem_of(simulator), rng_of(settings.severity_seed)
     x_e, x_c = [0.5] * len(problem.epistemic), [0.5] * len(problem.control)

@@ -31,14 +31,9 @@ STEPS, REFINEMENTS = 33, 4  # in which the edge of E is looked for
 class Search:
     """How E is searched.
 
-    Attributes
-    ----------
-    screened : int
-        Points drawn from E at which all quantities are first tried, besides those at its edge.
-    starts : int
-        Best of them, for each quantity, from which it is then climbed.
-    tolerance : float
-        Radius of the trust region at which a climb ends, as a share of the width of E's turned box.
+    All quantities are first tried at so many points drawn from E (`screened`), besides those at its edge. For each
+    quantity, climbs begin at the best of them (`starts`), and end where the radius of the trust region reaches the
+    `tolerance`, a share of the width of E's turned box.
     """
 
     screened: int = 56
@@ -54,14 +49,8 @@ class Search:
 class WorstCase:
     """Where in E each of k quantities is largest: x_e (k, inputs), and its value there (k,).
 
-    Attributes
-    ----------
-    gap : ndarray, shape (k,)
-        How far each quantity's climbs ended apart: largest less smallest.
-    evaluations : int
-        How often the quantities have been asked for.
-    converged : bool
-        Whether every climb ended by its tolerance, and none by the number of its steps.
+    `gap` (k,) is how far each quantity's climbs ended apart, largest less smallest, and `evaluations` how often the
+    quantities were asked for. It has converged if every climb ended by its tolerance, none by the number of its steps.
     """
 
     x_e: Array

@@ -167,20 +167,12 @@ class MisspecifiedWarning(UserWarning):
 class Rounds:
     """How X_e is inferred from all hours.
 
-    Attributes
-    ----------
-    count : int
-        Rounds at least; more follow while the search box, and not the observations, cuts off the set.
-    data_sets : int
-        Simulated in each round to train on; a tenth as many again calibrate the set.
-    hours : int
-        Simulated for each control point of a data set. One is enough where the summaries of all hours agree.
-    responses : bool
-        Whether the summaries hold responses, which take many hours a point, in addition to contrasts of loads.
-    control_tolerance : float
-        Half-width within which the control points are known. Printed ones may be rounded.
-    truncation, credibility : float
-        Credibility of the region that a round leaves to the next, and of E; measured on simulated data sets [2]_.
+    There are so many rounds at least (`count`); more follow while the search box, and not the observations, cuts off
+    the set. In each, `data_sets` are simulated to train on, and a tenth as many again calibrate the set. Each has so
+    many hours for each control point; one is enough where the summaries of all hours agree. The summaries hold
+    contrasts of loads, and `responses` where asked for, which take many hours a point. The control points are known
+    within `control_tolerance`, for printed ones may be rounded. The region that a round leaves to the next has the
+    credibility `truncation`, E has `credibility`; both are measured on simulated data sets [2]_.
     """
 
     count: int
@@ -218,12 +210,9 @@ def infer_epistemic_set(
     some round the observations look like no simulation, a `MisspecifiedWarning` says so, and the set is that of the
     round before.
 
-    Returns
-    -------
-    Weights
-        The header's 'found' has a row for each round: 'simulations', 'held_out_loss', 'volume', 'width', 'surprise'
-        (share of the data sets predicted from its set that lie as far from the others as the observed one does),
-        'cut_off' (whether the search box cuts off the set), and 'kept' (false for a last one that was a surprise).
+    In the header of the weights, 'found' has a row for each round: 'simulations', 'held_out_loss', 'volume', 'width',
+    'surprise' (share of the data sets predicted from its set that lie as far from the others as the observed one does),
+    'cut_off' (whether the search box cuts off the set), and 'kept' (false for a last one that was a surprise).
     """
     problem, rng = problem_of(simulator), rng_of(random_seed, 4)
     summary, features = _summarise_observed(observed, rounds, problem)

@@ -28,7 +28,7 @@ from zarr.errors import BaseZarrError
 
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Record, read_record, write_json
-from flowcal.simulate.simulator import SimulationError
+from flowcal.simulate.simulator import LARGEST, SimulationError
 
 __all__ = [
     "CampaignError",
@@ -136,7 +136,8 @@ class StoredResults(Results):
         if not file.exists():
             return rows
         try:
-            return rows[~np.isfinite(self.get(index)).all(axis=(1, 2))]
+            y = self.get(index)
+            return rows[~((y >= 0) & (y <= LARGEST)).all(axis=(1, 2))]
         except ValueError:  # checksum or length
             warnings.warn(f"chunk {index} of {self._path} is damaged and is run again", stacklevel=2)
             file.unlink()

@@ -56,12 +56,8 @@ def read_table(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Numbers (rows, columns) of a text file, and the line (rows,) of each row in the file.
 
-    Parameters
-    ----------
-    columns : int or sequence of str
-        How many columns there are, without a header; or the names in a header of those that are wanted.
-    last_may_be_cut : bool
-        Whether a last line that its writer did not finish is left out, as where the caller counts the rows.
+    `columns` says how many there are, without a header, or names those in a header that are wanted. A last line that
+    its writer did not finish is left out if it may be cut, as where the caller counts the rows.
     """
     width = columns if isinstance(columns, int) else len(columns)
     with open_text(path, (most_rows + 2) * width * BYTES_PER_NUMBER) as file:
