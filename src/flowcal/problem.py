@@ -36,23 +36,11 @@ SEED_MAX = 2**31 - 1
 class Problem:
     """What every method has to know of a black box.
 
-    Attributes
-    ----------
-    aleatory, epistemic, control : tuple of str
-        Names of the inputs that vary from series to series (X_a), that are fixed but unknown (X_e), and that a design
-        sets (X_c), in the order in which the simulator takes them.
-    outputs, units : tuple of str
-        Names of the outputs, and a unit for each; "1" where it has none.
-    steps : int
-        Length of a series.
-    maximised : tuple of str
-        Outputs whose mean over the series, summed, is the objective J.
-    limited : tuple of str
-        Outputs whose peaks must stay below their thresholds.
-    thresholds : tuple of float
-        One for each limited output.
-    ceiling : float, optional
-        Largest value that a maximised output can take, where there is one.
+    Names of inputs come in the order in which the simulator takes them: the aleatory ones (X_a) vary from series to
+    series, the epistemic ones (X_e) are fixed but unknown, a design sets the control ones (X_c). Each output has a
+    unit, "1" where it has none. `steps` is the length of a series. The mean over the series of all that is maximised,
+    summed, is the objective J; the ceiling is the largest value that such an output can take, where there is one. The
+    peak of each limited output must stay below its threshold.
     """
 
     aleatory: tuple[str, ...]
@@ -129,8 +117,8 @@ def as_numbers(values: ArrayLike, name: str, labels: Sequence[str] = ()) -> NDAr
 def _in_order(values: xr.DataArray, name: str, labels: Sequence[str]) -> xr.DataArray:
     for dimension, index in values.indexes.items():
         if index.is_unique and set(index) == set(labels):
-            same = list(index) == list(labels)  # then without a copy, whose sums might round otherwise
-            return (values if same else values.sel({dimension: list(labels)})).transpose(..., dimension)
+            # By a copy even where the order is right: its layout in memory decides how sums of hours round.
+            return values.sel({dimension: list(labels)}).transpose(..., dimension)
         worded = index.dtype.kind not in "iufmM"
         if (worded and dimension == values.dims[-1]) or set(index) & set(labels):
             raise InputError(f"{name} is labelled {', '.join(map(str, index))[:200]}; expected {', '.join(labels)}.")

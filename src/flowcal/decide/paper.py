@@ -126,7 +126,9 @@ def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.D
     """
     if not np.array_equal(runs.x, repeated.x):
         raise InputError("runs and repeated have other inputs x; expected the same, with other seeds.")
-    y, again = (as_numbers(part.y.transpose(*SERIES), "y", runs.output.values.tolist()) for part in (runs, repeated))
+    if not np.array_equal(runs.output, repeated.output):
+        repeated = repeated.sel(output=runs.output.values)
+    y, again = (part.y.transpose(*SERIES).values for part in (runs, repeated))
     total = np.square(y - y.mean(axis=(0, 1))).mean(axis=(0, 1))
     left = np.square(y - surrogate.predict(runs.x.values)).mean(axis=(0, 1))
     noise = np.square(y - again).mean(axis=(0, 1)) / 2
