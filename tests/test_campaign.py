@@ -292,9 +292,9 @@ class Wrong:
     [
         (lambda n: np.ones((n, 6, 60)), r"returned shape \(1, 6, 60\); expected \(1, 60, 6\)"),
         (lambda n: np.ones((n - 1, 60, 6)), r"returned shape \(0, 60, 6\)"),
-        (lambda n: np.full((n, 60, 6), np.nan), "returned NaN or infinity"),
-        (lambda n: np.full((n, 60, 6), 1j), "returned complex128 values; expected real numbers"),
-        (lambda n: np.full((n, 60, 6), None), "returned object values; expected real numbers"),
+        (lambda n: np.full((n, 60, 6), np.nan), "y1, is nan; expected finite numbers from 0 up"),
+        (lambda n: np.full((n, 60, 6), 1j), "output y holds complex128 values; expected real numbers"),
+        (lambda n: np.full((n, 60, 6), None), "output y holds object values; expected real numbers"),
     ],
 )
 def test_a_simulator_that_breaks_the_protocol_is_reported(design, answer, said):

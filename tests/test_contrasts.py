@@ -77,9 +77,14 @@ def test_responses_that_were_not_crossed_are_missing():
     assert np.isnan(response_loads(strong[None], np.full(3, 0.9))[0, :3]).all()
 
 
-def test_lags_need_responsive_minutes():
-    with pytest.raises(InputError, match="expected at least 10"):
-        response_lags(np.zeros((3, 60, 6)))
+@pytest.mark.parametrize("value", [0.0, 1.0, 3.35])
+def test_constant_hours_have_no_lags(value):
+    assert np.isnan(response_lags(np.full((3, 60, 6), value))).all()
+
+
+def test_calm_points_leave_the_lags_of_others(many):
+    lags = np.array([response_lags(many), response_lags(0 * many)])
+    assert contrasts.median_of(lags) == pytest.approx([0.9] * 3, abs=1e-4)
 
 
 def test_responses_need_what_responds():

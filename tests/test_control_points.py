@@ -51,15 +51,15 @@ def test_levels_are_denser_where_responses_vary():
 
 
 @pytest.mark.parametrize(
-    ("levels", "response", "count"),
+    ("levels", "response", "count", "said"),
     [
-        (LEVELS, np.full((11, 1), np.nan), 10),
-        (LEVELS, valley(0.5)[:, None], 0),
-        (0.2 + 0.6 * LEVELS, valley(0.5)[:, None], 10),
+        (LEVELS, np.full((11, 1), np.nan), 10, "11 values that are not finite"),
+        (LEVELS, valley(0.5)[:, None], 0, "count is 0; expected a whole number from 1 up"),
+        (0.2 + 0.6 * LEVELS, valley(0.5)[:, None], 10, "levels run from 0.2 to 0.8; expected levels from 0 to 1"),
     ],
 )
-def test_refuses_what_has_no_levels(levels, response, count):
-    with pytest.raises(InputError, match="expected levels from 0 to 1, a count from 1 up, and finite responses"):
+def test_refuses_what_has_no_levels(levels, response, count, said):
+    with pytest.raises(InputError, match=said):
         choose_levels(levels, response, count)
 
 
@@ -72,8 +72,15 @@ def test_pairing_uses_every_level_once():
 
 
 @pytest.mark.parametrize(
-    ("levels", "response"), [(LEVELS[::-1], valley(0.5)[:, None]), (LEVELS, valley(0.5)[1:, None])]
+    ("levels", "response", "said"),
+    [
+        (LEVELS[::-1], valley(0.5)[:, None], "expected rising numbers"),
+        (LEVELS, valley(0.5)[1:, None], "expected a row of finite numbers for each of 11 levels"),
+        (LEVELS, np.full((11, 1), np.nan), "11 values that are not finite"),
+    ],
 )
-def test_refuses_sweeps_that_do_not_fit(levels, response):
-    with pytest.raises(InputError, match="expected k rising levels and a row of responses for each"):
+def test_refuses_sweeps_that_do_not_fit(levels, response, said):
+    with pytest.raises(InputError, match=said):
         choose_levels(levels, response, 10)
+    with pytest.raises(InputError, match=said):
+        turning_point(levels, response)

@@ -104,11 +104,11 @@ def test_an_epsilon_below_resolution_is_refused(curve):
 
 
 def test_calls_and_probabilities_that_do_not_fit_are_refused(plane, curve):
-    with pytest.raises(InputError, match="more than the 1000 pilots"):
+    with pytest.raises(InputError, match="calls is 900; expected a whole number from 1002 up"):
         sampled_pof(plane, WindFarm(), X_E, X_C, 900, 1)
     with pytest.raises(InputError, match="from 1 up"):
         crude_pof(WINDS, WindFarm(), X_E, X_C, 0, 1)
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match=r"probability is 0.0; expected a number in \(0, 1\)"):
         curve.severity_of(0.0)
 
 
@@ -211,7 +211,7 @@ def test_severities_that_do_not_fit_are_refused():
         Severity(np.ones(10))
     with pytest.raises(InputError, match="above 0"):
         failure_severities(WindFarm(), [X_E], [ROUGH], (1.0, 0.0, 1.0))
-    with pytest.raises(InputError, match="more than 200"):
+    with pytest.raises(InputError, match="runs is 100; expected a whole number from 201 up"):
         measure_severity(WindFarm(), X_E, ROUGH, 100, np.random.default_rng(1))
 
 

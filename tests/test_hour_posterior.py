@@ -144,11 +144,14 @@ def put(place, value):
         (lambda hours: with_y(hours, put((3, 5, 3), -1)), "is -1.0; expected finite numbers from 0 up"),
         (lambda hours: with_y(hours, put((0, 0, 0), np.inf)), "y1, is inf"),
         (lambda hours: hours.isel(time=slice(59)), r"shape \(100, 59, 6\)"),
-        (lambda hours: hours.isel(output=slice(5)), r"shape \(100, 60, 5\)"),
+        (
+            lambda hours: hours.isel(output=slice(5)),
+            "y is labelled y1, y2, y3, y4, y5; expected y1",
+        ),
         (lambda hours: hours.isel(sample=slice(0)), "at least one hour"),
         (lambda hours: hours.assign(x_c=hours.x_c + 1), "X_c1, is 1.65; expected numbers in"),
         (lambda hours: hours.assign(x_c=hours.x_c * np.nan), "X_c1, is nan"),
-        (lambda hours: hours.drop_vars("x_c"), "expected y, and x_c or x"),
+        (lambda hours: hours.drop_vars("x_c"), "expected y by sample, time and output, and x_c or x"),
     ],
 )
 def test_refuses_hours(posterior, hours, spoil, said):
@@ -199,9 +202,11 @@ def test_refuses_architectures(change, said):
 def test_refuses_other_misfits(posterior, runs, hours):
     with pytest.raises(InputError, match=r"theta has shape \(3, 2\)"):
         posterior.log_prob(np.zeros((3, 2)), hours)
-    for shape in ((0,), 5, (2, 3)):
+    for shape in (5, (2, 3)):
         with pytest.raises(InputError, match=r"expected \(n,\)"):
             posterior.sample(shape, hours, np.random.default_rng(1))
+    with pytest.raises(InputError, match="the number of draws in shape is 0; expected a whole number from 1 up"):
+        posterior.sample((0,), hours, np.random.default_rng(1))
     with pytest.raises(InputError, match="X_b1"):
         HourPosterior(replace(ALEATORY_FLOW, parameters=("X_b1",)), 1).fit(runs, Training(epochs=1))
     with pytest.raises(InputError, match="heads that divide"):

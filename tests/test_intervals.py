@@ -1,11 +1,13 @@
 """Prediction intervals and worst cases on black boxes whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 from small_farm import Segment, ThreeAleatory, UniformInputs
 
-from flowcal.challenge import BASELINE
+from flowcal.challenge import BASELINE, PROBLEM
 from flowcal.decide.intervals import flattened_intervals, resampled_intervals, trajectory_intervals
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import FlowcalError, InputError
@@ -25,6 +27,7 @@ class Ramp:
     """y_i goes from X_a1 to X_a1 + h in the hour, with h largest at X_e = (0.4, 0.6, any)."""
 
     identity = {"name": "ramp"}
+    problem = replace(PROBLEM, ceiling=None)
 
     def simulate(self, x, seed):
         rise = 2 - (x[:, 2] - 0.4) ** 2 - (x[:, 3] - 0.6) ** 2
@@ -115,13 +118,17 @@ def test_errors_of_flattened_bounds_are_those_of_repetition(model):
     assert claimed == pytest.approx(bounds.std(axis=0, ddof=1), rel=0.5)
 
 
+MIDDLE = 7.0  # so far above 0 that no hour is below
+
+
 class NormalHours:
     """Every output is a normal quantile of X_a1, the same all hour."""
 
     identity = {"name": "normal"}
+    problem = replace(PROBLEM, ceiling=None)
 
     def simulate(self, x, seed):
-        return np.tile(5 + norm.ppf(np.clip(x[:, 0], 1e-9, 1 - 1e-9))[:, None, None], (1, 60, 6))
+        return np.tile(MIDDLE + norm.ppf(np.clip(x[:, 0], 1e-9, 1 - 1e-9))[:, None, None], (1, 60, 6))
 
 
 def test_intervals_of_bounds_hold_the_true_bound_as_often_as_they_say():
@@ -130,7 +137,7 @@ def test_intervals_of_bounds_hold_the_true_bound_as_often_as_they_say():
     for seed in range(100):
         result = trajectory_intervals(point, NormalHours(), BASELINE, (0.99,), Search(), 10, 1000, random_seed=seed)
         upper = result.sel(side="upper", output="y1", alpha=0.99)
-        held.append(bool(upper.low <= 5 + norm.ppf(0.99) <= upper.high))
+        held.append(bool(upper.low <= MIDDLE + norm.ppf(0.99) <= upper.high))
     assert 0.88 <= np.mean(held) <= 1
 
 
@@ -169,7 +176,7 @@ def test_refuses_searches(change, said):
 
 
 def test_refuses_too_few_hours(model):
-    with pytest.raises(InputError, match="at least 20"):
+    with pytest.raises(InputError, match="hours is 10; expected a whole number from 20 up"):
         flattened_intervals(model, Ramp(), BASELINE, (0.9,), 10, 1)
     with pytest.raises(InputError, match="search_hours is 0"):
         trajectory_intervals(model, Ramp(), BASELINE, (0.9,), Search(), 0, 10, 1)

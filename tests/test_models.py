@@ -66,7 +66,7 @@ def test_pooled_draws_say_how_far_they_reach(draws, rng):
 
 @pytest.mark.parametrize("hours", [0, 5000])
 def test_pooled_draws_refuse(draws, hours):
-    with pytest.raises(InputError, match=f"from {hours} hours"):
+    with pytest.raises(InputError, match=f"hours is {hours}; expected a whole number from 1 up|from {hours} hours"):
         PooledDraws(draws, hours)
 
 

@@ -88,7 +88,12 @@ def test_output_of_the_organisers_is_read(check_data):
             "run number 1; expected 2: 60 ro",
             [1, 2],
         ),
-        (lambda rows: [*rows[:70], "1,1,-1,1,1,1,2", *rows[71:]], TableError, "row 71, y3, is -1.0; expected n", [1]),
+        (
+            lambda rows: [*rows[:70], "1,1,-1,1,1,1,2", *rows[71:]],
+            TableError,
+            "row 71, y3, is -1.0; expected finite numbers from 0 up",
+            [1],
+        ),
         (lambda rows: [*rows[:70], "1,4,1,1,1,1,2", *rows[71:]], TableError, "y2, is 4.0; expected at most the ", [1]),
         (lambda rows: ["x" * 60_000], TableError, "has 60000 bytes; expected at most 50960", None),
     ],
@@ -208,9 +213,15 @@ def test_columns_of_observed_hours_are_picked_by_name(tmp_path):
         (lambda h: observed_text(h[:0]), "has 0 rows of data"),
         (lambda h: HEADER, "has no rows of numbers"),
         (lambda h: observed_text(h[:2]), "holds 2 hours; expected 3"),
-        (lambda h: observed_text(altered(h, (1, 5, 4), np.nan)), "row 68, y5, is nan; expected finite numbers"),
+        (
+            lambda h: observed_text(altered(h, (1, 5, 4), np.nan)),
+            "row 68, y5, is nan; expected finite numbers",
+        ),
         (lambda h: observed_text(altered(h, (1, 5, 4), np.inf)), "row 68, y5, is inf"),
-        (lambda h: observed_text(altered(h, (2, 0, 3), -1.0)), "row 123, y4, is -1.0; expected numbers from 0 up"),
+        (
+            lambda h: observed_text(altered(h, (2, 0, 3), -1.0)),
+            "row 123, y4, is -1.0; expected finite numbers from",
+        ),
         (
             lambda h: observed_text(altered(h, (0, 9, 1), 3.36)),
             "row 12, y2, is 3.36; expected at most the ceil",
@@ -222,6 +233,50 @@ def test_observed_hours_that_do_not_fit_are_refused(tmp_path, hours, make, said)
     (tmp_path / "hours.csv").write_text(make(hours))
     with pytest.raises(TableError, match=said):
         read_observed_hours(tmp_path / "hours.csv", 3)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", " \n"])
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_observed_hours_are_read_in_the_forms_that_programs_write(tmp_path, hours, end, quote, mark):
+    rows = [[f"{quote}{cell}{quote}" for cell in row.split(",")] for row in observed_text(hours).splitlines()]
+    text = mark + end.join(map(",".join, rows)) + end
+    (tmp_path / "hours.csv").write_bytes(text.encode())
+    assert np.array_equal(read_observed_hours(tmp_path / "hours.csv"), hours)
+
+
+@pytest.mark.parametrize("zero_row", [True, False])
+def test_an_hour_that_begins_calm_is_read(tmp_path, hours, zero_row):
+    calm = hours.copy()
+    calm[0, :5] = 0
+    text = observed_text(calm, first_number=0, zero_row=zero_row)
+    (tmp_path / "hours.csv").write_text(text)
+    assert np.array_equal(read_observed_hours(tmp_path / "hours.csv"), calm)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("0,5", "row 2, has 8 columns; expected 7, separated by commas"),
+        ("1_0", "row 2, column 3, is '1_0'; expected a number"),
+        ("\u0661", "row 2, column 3, is '\u0661'; expected a number"),
+        ("1.5D+02", "row 2, column 3, is '1.5D.02'; expected a number"),
+        ("0x10", "row 2, column 3, is '0x10'; expected a number"),
+        ("", "row 2, column 3, is ''; expected a number"),
+        ("NA", "row 2, column 3, is 'NA'; expected a number"),
+        ("1\0", "row 2, column 3, is '1.x00'; expected a number"),
+        ('"1', "row 2, has a quotation mark without its other"),
+        ("1e999", "row 2, y3, is inf; expected finite numbers from 0 up"),
+        ("3350", "row 2, y3, is 3350.0; expected at most the ceiling, 3.35"),
+    ],
+)
+def test_cells_that_are_no_numbers_are_named(tmp_path, hours, cell, said):
+    header, first, *rows = observed_text(hours, zero_row=False).splitlines()
+    cells = first.split(",")
+    cells[2] = cell
+    (tmp_path / "hours.csv").write_text("\n".join([header, ",".join(cells), *rows, ""]), encoding="utf-8")
+    with pytest.raises(TableError, match=f"hours.csv, {said}"):
+        read_observed_hours(tmp_path / "hours.csv")
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):

@@ -88,7 +88,7 @@ def test_highest_density_box_is_the_shortest_that_holds_the_share():
 
 @pytest.mark.parametrize("share", [0, 1.1])
 def test_highest_density_box_refuses(share):
-    with pytest.raises(InputError, match="share above 0"):
+    with pytest.raises(InputError, match=r"share is .*; expected a number in \(0, 1\]"):
         highest_density_box(np.zeros((10, 3)), share)
 
 

@@ -121,17 +121,7 @@ TABLE_1 = (
 
 @dataclass(frozen=True)
 class Design:
-    """A published optimal design.
-
-    Attributes
-    ----------
-    x_c : tuple of float
-        The control point.
-    j : float or None
-        Published objective, the expected sum of y1, y2 and y3 [MW]; None where not given.
-    pof : float or None
-        Published probability of failure; None where not given.
-    """
+    """A published optimal design: control point, J [MW] and probability of failure, the last two None if not given."""
 
     x_c: tuple[float, float, float]
     j: float | None = None
@@ -142,23 +132,12 @@ class Design:
 class PublishedEntry:
     """What one team published: X_e, prediction intervals at the baseline, optimal designs.
 
-    Attributes
-    ----------
-    source : str
-        Where it was published.
-    x_e_intervals : mapping of str to (float, float)
-        The box E, by epistemic input.
-    x_e_best : tuple of float or None
-        Best guess of X_e; None where not given.
-    prediction : mapping of float to mapping of str to (float, float)
-        (supremum of the lower bound, infimum of the upper bound) by alpha and output. A lower bound that is not
-        published is NaN.
-    prediction_reading : mapping of float to str
-        How each alpha's bounds were taken: over all minutes of all hours ('time flattened') or 'per trajectory'.
-    designs : mapping of str to Design
-        By problem: 'performance', 'reliability', 'epsilon 1e-3', 'epsilon 1e-4'.
-    effort : mapping of str to (float, float)
-        What was spent or reached, by name, as a range; the ends are equal where one value is given.
+    The source is where it was published. `x_e_intervals` are the box E, by epistemic input, and `x_e_best` the best
+    guess of X_e, None where not given. The prediction is, by alpha and output, the supremum of the lower bound, NaN
+    where it is not published, and the infimum of the upper bound; `prediction_reading` says how each alpha's bounds
+    were taken: over all minutes of all hours ('time flattened') or 'per trajectory'. Designs go by problem:
+    'performance', 'reliability', 'epsilon 1e-3', 'epsilon 1e-4'. The effort is what was spent or reached, by name, as a
+    range; the ends are equal where one value is given.
     """
 
     source: str

@@ -27,7 +27,7 @@ from scipy.stats import qmc
 from flowcal.decide.worst_case import Search, WorstCase, find_worst_cases
 from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.models import EpistemicSet
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, check_counts, check_range, rng_of
 
 __all__ = ["Basin", "DESIGN_PROBLEMS", "Design", "DesignError", "DesignProblem", "Effort", "find_design"]
 
@@ -54,11 +54,10 @@ class DesignProblem:
     reliability: bool = False
 
     def __post_init__(self) -> None:
-        if self.epsilon is not None and (self.reliability or not 0 < self.epsilon < 1):
-            raise InputError(
-                f"epsilon is {self.epsilon} and reliability is {self.reliability}; expected an epsilon between 0 and "
-                "1, and none where reliability is the goal."
-            )
+        if self.epsilon is not None:
+            check_range(0, 1, epsilon=self.epsilon)
+            if self.reliability:
+                raise InputError(f"epsilon is {self.epsilon}; expected none where reliability is the goal.")
 
 
 DESIGN_PROBLEMS: Mapping[str, DesignProblem] = MappingProxyType(
@@ -82,7 +81,9 @@ class Effort:
     random_seed: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.starts, int) or self.starts < 1 or self.starts.bit_count() != 1:
+        check_counts(starts=self.starts)
+        check_counts(0, random_seed=self.random_seed)
+        if self.starts.bit_count() != 1:
             raise InputError(f"starts is {self.starts!r}; expected a power of two, such as 16.")
 
 
@@ -98,18 +99,9 @@ class Basin:
 class Design:
     """An optimal design.
 
-    Attributes
-    ----------
-    performance : tuple of two float
-        Least and largest J over E.
-    failure_severity : tuple of two float
-        Least and largest value over E of the smallest failure severity of any load.
-    worst_for_performance, worst_for_severity : tuple of float
-        The X_e of the least ones.
-    basins : tuple of Basin
-        All local optima that were found, best first.
-    at_bounds : tuple of str
-        Control inputs that lie at 0 or 1.
+    Its performance and failure severity are the least and the largest over E: of J, and of the smallest failure
+    severity of any load. Then come the X_e of the least ones, all local optima that were found, best first, and the
+    names of the control inputs that lie at 0 or 1.
     """
 
     x_c: tuple[float, ...]
@@ -132,19 +124,9 @@ def find_design(
 ) -> Design:
     """Maximise J, or where `reliability` the least failure severity, at the worst X_e in E.
 
-    Parameters
-    ----------
-    performance, failure_severities : callable
-        From x_e and x_c, n rows each, to J (n,), and to margins (n, k) of which larger is safer, without noise.
-    problem : Problem
-        Whose control inputs are set.
-    required_severity : float, optional
-        The least failure severity that is allowed, where J is maximised.
-
-    Raises
-    ------
-    DesignError
-        If no design reaches the required severity.
+    `performance` and `failure_severities` lead from x_e and x_c, n rows each, to J (n,), and to margins (n, k) of which
+    larger is safer, without noise. `required_severity` is the least one that is allowed, where J is maximised.
+    Raises `DesignError` if no design reaches it.
 
     Examples
     --------
@@ -162,12 +144,13 @@ def find_design(
     """
     if reliability and required_severity is not None:
         raise InputError("a severity is required and reliability is the goal; expected one of them.")
+    check_range(0, np.inf, "[)", required_severity=1.0 if required_severity is None else required_severity)
 
     def limits(x_e: Array, x_c: Array) -> Array:
         return np.minimum(failure_severities(x_e, x_c), LARGEST_SEVERITY)
 
     programme = _Programme(performance, limits, required_severity, reliability)
-    rng = np.random.default_rng([effort.random_seed, 10])
+    rng = rng_of(effort.random_seed, 10)
     scenarios = e.sample(1, rng)
     for _ in range(ROUNDS):
         basins = _basins(programme, scenarios, effort, len(problem.control))

@@ -38,7 +38,7 @@ from scipy.stats import chi2
 from flowcal.decide.plane import AleatoryPlane
 from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.models import AleatoryDistribution
-from flowcal.problem import Problem
+from flowcal.problem import Problem, as_numbers, check_counts, check_point, check_points, check_range, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign, simulate_checked
 from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, fresh_seeds, problem_of
 
@@ -48,11 +48,11 @@ __all__ = [
     "Severity",
     "SeverityError",
     "check_severity",
-    "check_values",
     "crude_pof",
     "failure_curves",
     "failure_names",
     "failure_severities",
+    "fixed_inputs",
     "inputs_at",
     "measure_severity",
     "sampled_pof",
@@ -69,6 +69,7 @@ NOISY = (0.5, 1.0)  # X_a with as much noise as there can be
 SEVERITIES = np.linspace(0, 1.6, 321)  # between which probabilities are interpolated
 DEFENSIVE = 0.1  # share of the samples that come from f_a as it is
 RULE_OF_THREE = 3.0  # over the number of hours that went well, bounds the probability of failure with 95 % [3]_
+ROUNDING = 1e-6  # by which sums of shares may exceed 1
 FEW = 5_000  # hours that are simulated without the bookkeeping of a campaign
 
 
@@ -81,24 +82,14 @@ class ResolutionError(FlowcalError):
 
 
 def simulate_hours(simulator: Simulator, x: ArrayLike, seed: ArrayLike, runner: Runner | None = None) -> Array:
-    """Hours y (n, steps, outputs) that have passed `check_values`."""
+    """Hours y (n, steps, outputs), of which none has a value that cannot be."""
     problem, runner = problem_of(simulator), runner or Runner()
     x, seed = check_runs(x, seed, problem)
     here = runner.workers == 1 and runner.scheduler is None and runner.folder is None
     if here and len(x) <= FEW:
         with suppress(SimulationError):  # a campaign tries again, and says which runs fail
-            return check_values(simulate_checked(simulator, x, seed), problem)
-    return check_values(run_campaign(simulator, x, seed, runner).y.values, problem)
-
-
-def check_values(y: ArrayLike, problem: Problem) -> Array:
-    """Hours y (n, steps, outputs) as an array: a NaN or a -999 is refused, for it must never count as no failure."""
-    y = np.asarray(y, np.float64)
-    if y.size and not (y.min() >= 0 and y.max() < np.inf):
-        bad = ~((y >= 0) & (y < np.inf))
-        row, step, output = np.argwhere(bad)[0].tolist()
-        value = f"{problem.outputs[output]} is {y[row, step, output]} at step {step}"
-        raise SimulationError(f"{value}; expected finite numbers from 0 up", np.flatnonzero(bad.any(axis=(1, 2))))
+            return simulate_checked(simulator, x, seed)
+    y: Array = run_campaign(simulator, x, seed, runner).y.values
     return y
 
 
@@ -109,7 +100,7 @@ def failure_names(problem: Problem) -> tuple[str, ...]:
 
 def check_thresholds(thresholds: Sequence[float] | None, problem: Problem) -> Array:
     """Thresholds as an array, those of the problem where None are given."""
-    limits = np.asarray(problem.thresholds if thresholds is None else thresholds, np.float64)
+    limits = as_numbers(problem.thresholds if thresholds is None else thresholds, "thresholds", problem.limited)
     if not problem.limited or limits.shape != (len(problem.limited),) or not ((limits > 0) & (limits < np.inf)).all():
         raise InputError(
             f"thresholds are {limits.tolist()}; expected a finite number above 0 for each limited output, "
@@ -132,7 +123,7 @@ class Severity:
     """
 
     def __init__(self, noise: ArrayLike) -> None:
-        noise = np.sort(np.asarray(noise, np.float64))
+        noise = np.sort(as_numbers(noise, "noise"))
         if noise.ndim != 1 or len(noise) < FEWEST or not np.isfinite(noise).all():
             raise InputError(f"noise has shape {noise.shape}; expected at least {FEWEST} finite numbers.")
         self.noise = noise
@@ -154,7 +145,7 @@ class Severity:
 
     def exceedance(self, x_a: ArrayLike, severity: ArrayLike) -> Array:
         """Probability (n,) that hours with X_a (n, 2) exceed a severity, one for all or one each."""
-        first, second = np.asarray(x_a, np.float64).T
+        first, second = check_points(x_a, 2, "x_a", within=True).T
         margin = severity - first
         z = np.divide(margin, second, out=np.zeros_like(margin), where=second > 0)
         return np.where(second > 0, self.survival(z), margin < 0)
@@ -169,9 +160,9 @@ def measure_severity(
     runner: Runner | None = None,
 ) -> Severity:
     """Severity from hours with as many seeds at one X_e and X_c, of which one run, without noise, gives the scale."""
-    if runs <= FEWEST:
-        raise InputError(f"runs is {runs}; expected more than {FEWEST}.")
-    return Severity(_noise(simulator, np.concatenate([x_e, x_c]), fresh_seeds(runs - 1, rng), runner))
+    check_counts(FEWEST + 1, runs=runs)
+    fixed = fixed_inputs(problem_of(simulator), x_e, x_c)
+    return Severity(_noise(simulator, fixed, fresh_seeds(runs - 1, rng), runner))
 
 
 def check_severity(
@@ -179,11 +170,11 @@ def check_severity(
 ) -> float:
     """Largest error, as a share, of roots of peaks of random hours that are predicted from their seed's Z.
 
-    Raises
-    ------
-    SeverityError
-        If it exceeds the tolerance: the probability of failure has to come from simulations alone then.
+    Raises `SeverityError` if it exceeds the tolerance: the probability of failure has to come from simulations alone
+    then.
     """
+    check_counts(runs=runs)
+    check_range(0, np.inf, tolerance=tolerance)
     problem = problem_of(simulator)
     aleatory = len(problem.aleatory)
     seeds = fresh_seeds(runs, rng)
@@ -212,9 +203,14 @@ def failure_severities(
 
     It is infinite for a load that is always 0. Thresholds are those of the simulator's problem unless given.
     """
-    limits = check_thresholds(thresholds, problem_of(simulator))
+    problem = problem_of(simulator)
+    limits = check_thresholds(thresholds, problem)
+    x_e, x_c = check_points(x_e, problem.epistemic, "x_e"), check_points(x_c, problem.control, "x_c")
+    if len(x_e) != len(x_c):
+        raise InputError(f"x_e has {len(x_e)} rows; expected {len(x_c)}, as x_c has.")
     with np.errstate(divide="ignore"):
-        severities: Array = np.sqrt(limits) / _scales(simulator, np.hstack([x_e, x_c]), runner)
+        fixed = np.hstack([x_e, x_c])
+        severities: Array = np.sqrt(limits) / _scales(simulator, fixed, runner)
         return severities
 
 
@@ -265,25 +261,28 @@ class FailureCurve:
     """
 
     def __init__(self, probabilities: ArrayLike, resolution: float) -> None:
+        check_range(0, 1, "[]", resolution=resolution)
+        probabilities = as_numbers(probabilities, "probabilities")
+        if probabilities.shape != SEVERITIES.shape or not (np.abs(probabilities - 0.5) < 0.5 + ROUNDING).all():
+            shape = SEVERITIES.shape
+            raise InputError(f"probabilities have shape {probabilities.shape}; expected {shape}, all in [0, 1].")
         self.resolution, self.bound = resolution, RULE_OF_THREE * resolution
         falling = np.minimum.accumulate(np.clip(probabilities, np.finfo(np.float64).tiny, 1.0))
         self._log = np.log(falling)
 
     def __call__(self, severity: ArrayLike) -> Array:
         """Probability that an hour exceeds each severity."""
-        severity = np.asarray(severity, np.float64)
+        severity = as_numbers(severity, "severity")
+        if np.isnan(severity).any():
+            raise InputError("severity has NaN; expected numbers.")
         return np.where(severity > SEVERITIES[-1], 0.0, np.exp(np.interp(severity, SEVERITIES, self._log)))
 
     def severity_of(self, probability: float) -> float:
         """The severity that is exceeded with a probability in (0, 1).
 
-        Raises
-        ------
-        ResolutionError
-            If the probability is below what f_a resolves.
+        Raises `ResolutionError` if the probability is below what f_a resolves.
         """
-        if not 0 < probability < 1:
-            raise InputError(f"the probability is {probability}; expected one between 0 and 1.")
+        check_range(0, 1, probability=probability)
         if probability < self.bound:
             raise ResolutionError(
                 f"a probability of {probability:g} is asked for, but f_a comes from {1 / self.resolution:,.0f} hours, "
@@ -299,7 +298,8 @@ class FailureCurve:
 
     def pof(self, severities: ArrayLike) -> Array:
         """Probabilities of failure of each load and of the system, at failure severities (..., loads)."""
-        severities = np.asarray(severities, np.float64)
+        severities = as_numbers(severities, "severities")
+        check_counts(**{"the number of severities": severities.shape[-1] if severities.ndim else 0})
         return self(np.concatenate([severities, severities.min(axis=-1, keepdims=True)], axis=-1))
 
     def upper_bound(self, pof: ArrayLike) -> Array:
@@ -309,6 +309,7 @@ class FailureCurve:
 
 def failure_curves(f_as: Sequence[AleatoryDistribution], severity: Severity) -> list[FailureCurve]:
     """The curve of each of several f_a, such as an inferred one and its replicates."""
+    check_counts(**{"the number of f_as": len(f_as)})
     planes = [AleatoryPlane(f_a) for f_a in f_as]
     x_a, mass = planes[0].x_a, np.array([plane.mass for plane in planes])
     probabilities = np.array([mass @ severity.exceedance(x_a, value) for value in SEVERITIES])
@@ -335,15 +336,15 @@ def sampled_pof(
     """
     problem = problem_of(simulator)
     limits = check_thresholds(thresholds, problem)
-    if not pilots + 1 < calls:
-        raise InputError(f"calls is {calls}; expected more than the {pilots} pilots.")
-    rng = np.random.default_rng([random_seed, 6])
+    check_counts(FEWEST + 2, pilots=pilots)
+    check_counts(pilots + 2, calls=calls)
+    rng = rng_of(random_seed, 6)
     severity = measure_severity(simulator, x_e, x_c, pilots - 1, rng, runner)
     least = failure_severities(simulator, [x_e], [x_c], thresholds, runner).min()
     aimed = plane.mass * np.sqrt(severity.exceedance(plane.x_a, least))
     aimed /= max(aimed.sum(), np.finfo(np.float64).tiny)
     x_a, factor = plane.sample((1 - DEFENSIVE) * aimed + DEFENSIVE * plane.mass, calls - pilots, rng)
-    failed = _peaks(simulator, inputs_at(x_a, x_e, x_c), fresh_seeds(len(x_a), rng), runner) > limits
+    failed = _peaks(simulator, inputs_at(problem, x_a, x_e, x_c), fresh_seeds(len(x_a), rng), runner) > limits
     return _summarise(failed, factor, calls, problem)
 
 
@@ -360,17 +361,22 @@ def crude_pof(
     """Probabilities of failure by crude Monte Carlo in as many calls, in the form of `sampled_pof`."""
     problem = problem_of(simulator)
     limits = check_thresholds(thresholds, problem)
-    if calls < 1:
-        raise InputError(f"calls is {calls}; expected a whole number from 1 up.")
-    rng = np.random.default_rng([random_seed, 7])
-    x = inputs_at(f_a.sample(calls, rng), x_e, x_c)
+    check_counts(calls=calls)
+    rng = rng_of(random_seed, 7)
+    x = inputs_at(problem, f_a.sample(calls, rng), x_e, x_c)
     failed = _peaks(simulator, x, fresh_seeds(calls, rng), runner) > limits
     return _summarise(failed, np.ones(calls), calls, problem)
 
 
-def inputs_at(x_a: Array, x_e: ArrayLike, x_c: ArrayLike) -> Array:
-    """Inputs (n, inputs) with each X_a at one X_e and X_c."""
-    return np.column_stack([x_a, np.tile(np.hstack([x_e, x_c]), (len(x_a), 1))])
+def inputs_at(problem: Problem, x_a: Array, x_e: ArrayLike, x_c: ArrayLike) -> Array:
+    """Inputs (n, inputs) with each X_a (n, aleatory) at one X_e and X_c."""
+    x_a = check_points(x_a, problem.aleatory, "x_a")
+    return np.column_stack([x_a, np.tile(fixed_inputs(problem, x_e, x_c), (len(x_a), 1))])
+
+
+def fixed_inputs(problem: Problem, x_e: ArrayLike, x_c: ArrayLike) -> Array:
+    """One X_e and X_c side by side."""
+    return np.concatenate([check_point(x_e, problem.epistemic, "x_e"), check_point(x_c, problem.control, "x_c")])
 
 
 def _summarise(failed: NDArray[np.bool_], factor: Array, calls: int, problem: Problem) -> xr.Dataset:

@@ -21,12 +21,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import quantile_test
 
-from flowcal.decide.failure import check_values, inputs_at, simulate_hours
+from flowcal.decide.failure import inputs_at, simulate_hours
 from flowcal.decide.worst_case import Search, find_worst_cases
 from flowcal.errors import InputError
 from flowcal.infer.checks import predict_hours
 from flowcal.infer.models import AleatoryDistribution, EpistemicBox, UncertaintyModel
-from flowcal.problem import Problem
+from flowcal.problem import Problem, as_numbers, check_counts, rng_of
 from flowcal.simulate.campaign import Runner
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -51,15 +51,11 @@ def flattened_intervals(
 ) -> xr.Dataset:
     """As the paper has it [1]_: quantiles alpha and 1 - alpha of each output over all minutes of all hours.
 
-    Returns
-    -------
-    Dataset
-        'bound' and its 'standard_error' by side ('lower', 'upper'), alpha and output.
+    The dataset has 'bound' and its 'standard_error' by side ('lower', 'upper'), alpha and output.
     """
     problem, shares = problem_of(simulator), _shares(alphas)
-    if hours < BLOCKS:
-        raise InputError(f"hours is {hours}; expected at least {BLOCKS}, for the errors come from as many groups.")
-    y = check_values(predict_hours(model, simulator, x_c, hours, random_seed, runner).y.values, problem)
+    check_counts(BLOCKS, hours=hours)  # the errors come from as many groups
+    y = predict_hours(model, simulator, x_c, hours, random_seed, runner).y.values
     bound, *groups = (
         np.quantile(part.reshape(-1, len(problem.outputs)), shares, axis=0) for part in (y, *np.array_split(y, BLOCKS))
     )
@@ -84,11 +80,8 @@ def trajectory_intervals(
     The worst X_e of each bound is searched with the same `search_hours` everywhere; the bound is then taken at it from
     fresh `hours`.
 
-    Returns
-    -------
-    Dataset
-        By side, alpha and output: 'bound'; its 95 % confidence interval 'low' and 'high' given f_a and that X_e,
-        infinite where so few hours give none; the worst 'x_e'; the 'gap' in which the search's climbs ended.
+    The dataset has by side, alpha and output: 'bound'; its 95 % confidence interval 'low' and 'high' given f_a and that
+    X_e, infinite where so few hours give none; the worst 'x_e'; the 'gap' in which the search's climbs ended.
 
     Examples
     --------
@@ -103,10 +96,9 @@ def trajectory_intervals(
     {'side': 2, 'alpha': 1, 'output': 6}
     """
     _shares(alphas)
-    if min(search_hours, hours) < 1:
-        raise InputError(f"search_hours is {search_hours}, hours is {hours}; expected whole numbers from 1 up.")
+    check_counts(search_hours=search_hours, hours=hours)
     problem = problem_of(simulator)
-    search_rng, fresh_rng = np.random.default_rng(random_seed).spawn(2)
+    search_rng, fresh_rng = rng_of(random_seed).spawn(2)
     common = model.f_a.sample(search_hours, search_rng), fresh_seeds(search_hours, search_rng)
     known: dict[bytes, Array] = {}  # climbs that are pulled back to E's edge ask for some points again
 
@@ -171,7 +163,7 @@ def _signed_extremes(
     simulator: Simulator, x_a: Array, seeds: NDArray[np.int64], x_e: Array, x_c: Sequence[float], runner: Runner | None
 ) -> Array:
     """Minus the least, and the largest value of each output in each hour, (2, n, outputs): both have upper bounds."""
-    y = simulate_hours(simulator, inputs_at(x_a, x_e, x_c), seeds, runner)
+    y = simulate_hours(simulator, inputs_at(problem_of(simulator), x_a, x_e, x_c), seeds, runner)
     least, largest = (reduce(pick, y.swapaxes(0, 1)) for pick in (np.minimum, np.maximum))  # y.min(axis=1) takes longer
     return np.stack([-least, largest])
 
@@ -185,8 +177,8 @@ def _quantile_with_interval(values: Array, share: float) -> tuple[float, float, 
 
 def _shares(alphas: Sequence[float]) -> Array:
     """What lies below each bound, by side and alpha."""
-    values = np.asarray(alphas, np.float64)
-    if values.ndim != 1 or not ((values > 0.5) & (values < 1)).all():
+    values = as_numbers(alphas, "alphas")
+    if values.ndim != 1 or not len(values) or not ((values > 0.5) & (values < 1)).all():
         raise InputError(f"alphas are {alphas!r}; expected probabilities between 0.5 and 1.")
     return np.stack([1 - values, values])
 

@@ -40,7 +40,8 @@ from flowcal.files import Weights
 from flowcal.infer.models import EpistemicSet
 from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, as_numbers, check_counts, check_points, rng_of
+from flowcal.simulate.simulator import SERIES
 
 __all__ = ["Swarm", "TimeStepSurrogate", "determination", "fly", "published_design", "train_surrogate"]
 
@@ -56,14 +57,7 @@ LOG_SETTINGS = "LOG_CFG"  # where pyswarms looks for a file with settings of its
 class TimeStepSurrogate(SavedNetwork):
     """Networks, one for each time step, from the inputs to the outputs of that step [1]_.
 
-    Parameters
-    ----------
-    inputs, steps, outputs : int
-        Of the black box.
-    width : int
-        Of the two hidden layers.
-    random_seed : int
-        Decides the initial weights.
+    The width is that of the two hidden layers; the random seed decides the initial weights.
     """
 
     mean: Tensor
@@ -100,6 +94,8 @@ class TimeStepSurrogate(SavedNetwork):
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "TimeStepSurrogate":
         """Train on simulated hours, x and y by sample."""
+        if not {"x", "y"} <= set(runs) or not np.isfinite(runs.y).all():
+            raise InputError(f"the runs have {', '.join(map(str, runs))}; expected x and y, all finite.")
         x, y = (torch.tensor(runs[name].values, dtype=torch.float32) for name in ("x", "y"))
         self.cpu()
         self.mean.copy_(y.mean(dim=(0, 1)))
@@ -110,9 +106,7 @@ class TimeStepSurrogate(SavedNetwork):
     @torch.no_grad()
     def predict(self, x: ArrayLike) -> Array:
         """Series (n, steps, outputs) at inputs (n, inputs)."""
-        x = np.asarray(x, np.float64)
-        if x.ndim != 2 or x.shape[1] != self.inputs:
-            raise InputError(f"x has shape {x.shape}; expected (n, {self.inputs}).")
+        x = check_points(x, self.inputs, "x", within=True)
         rows = torch.tensor(x, dtype=torch.float32, device=self.mean.device).split(BLOCK)
         return np.concatenate([(self(part) * self.spread + self.mean).double().cpu().numpy() for part in rows])
 
@@ -126,22 +120,19 @@ def train_surrogate(runs: xr.Dataset, width: int, training: Training, trainer: T
 def determination(surrogate: TimeStepSurrogate, runs: xr.Dataset, repeated: xr.Dataset) -> xr.Dataset:
     """How much of the variance the surrogate explains, and how much anything could that does not know the seed.
 
-    Parameters
-    ----------
-    runs, repeated : Dataset
-        Simulated hours that it has not seen, twice at the same inputs with other seeds.
-
-    Returns
-    -------
-    Dataset
-        By output: 'r_squared', over all hours and steps; its 'ceiling', the share of variance that is not the seed's.
+    `runs` and `repeated` are simulated hours that it has not seen, twice at the same inputs with other seeds. The
+    dataset has by output: 'r_squared', over all hours and steps; its 'ceiling', the share of variance that is not
+    the seed's.
     """
     if not np.array_equal(runs.x, repeated.x):
         raise InputError("runs and repeated have other inputs x; expected the same, with other seeds.")
-    y, again = (part.y.transpose("sample", "time", "output").values for part in (runs, repeated))
+    if not np.array_equal(runs.output, repeated.output):
+        repeated = repeated.sel(output=runs.output.values)
+    y, again = (part.y.transpose(*SERIES).values for part in (runs, repeated))
     total = np.square(y - y.mean(axis=(0, 1))).mean(axis=(0, 1))
     left = np.square(y - surrogate.predict(runs.x.values)).mean(axis=(0, 1))
     noise = np.square(y - again).mean(axis=(0, 1)) / 2
+    total = np.where(total > 0, total, np.nan)  # what is constant has no variance to explain
     shares = {"r_squared": ("output", 1 - left / total), "ceiling": ("output", 1 - noise / total)}
     return xr.Dataset(shares, {"output": runs.output.values})
 
@@ -164,13 +155,22 @@ def fly(cost: Callable[[Array], Array], controls: int, particles: int, iteration
     >>> swarm.x_c.round(2).tolist()
     [0.4, 0.4, 0.4]
     """
+    check_counts(controls=controls, particles=particles, iterations=iterations)
+    check_counts(0, random_seed=random_seed)
+
+    def checked(x_c: Array) -> Array:
+        values = as_numbers(cost(x_c), "cost")
+        if values.shape != (len(x_c),) or not np.isfinite(values).all():
+            raise InputError(f"cost has shape {values.shape}; expected ({len(x_c)},), all finite.")
+        return values
+
     low, high = (np.full(controls, bound) for bound in BOUNDS)
     with _own_generator(random_seed):
         with _no_log_file():
             from pyswarms.single import GlobalBestPSO  # sets up its log when imported, and again for each swarm
 
             swarm = GlobalBestPSO(particles, controls, COEFFICIENTS, bounds=(low, high), bh_strategy="nearest")
-        best, x_c = swarm.optimize(cost, iterations, verbose=False)
+        best, x_c = swarm.optimize(checked, iterations, verbose=False)
     return Swarm(np.asarray(x_c), float(best), [float(value) for value in swarm.cost_history])
 
 
@@ -214,19 +214,11 @@ def published_design(
 ) -> dict[str, Any]:
     """Solve one of the paper's problems 2.1, 2.2 and 2.3.
 
-    Parameters
-    ----------
-    x_a : ndarray, shape (n, aleatory)
-        Taken with every X_e and at every control point.
-    epistemic_draws : int
-        Of X_e, the same for all control points.
-
-    Returns
-    -------
-    dict
-        What `Swarm` has. The cost is minus J, or the probability of failure where reliability is the goal.
+    X_a (n, aleatory) is taken with every X_e and at every control point, `epistemic_draws` of X_e likewise. The result
+    has what `Swarm` has. The cost is minus J, or the probability of failure where reliability is the goal.
     """
-    rng = np.random.default_rng([random_seed, 11])
+    check_counts(epistemic_draws=epistemic_draws)
+    x_a, rng = check_points(x_a, problem.aleatory, "x_a", within=True), rng_of(random_seed, 11)
     x_e = np.repeat(e.sample(epistemic_draws, rng), len(x_a), axis=0)
     hours = np.tile(x_a, (epistemic_draws, 1))
     powers, loads = problem.columns(problem.maximised), problem.columns(problem.limited)

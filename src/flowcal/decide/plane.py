@@ -18,13 +18,9 @@ COUNTED = 2_000_000  # samples of an f_a that has no tail of its own
 class AleatoryPlane:
     """The plane of two aleatory inputs in cells, with the share of f_a in each.
 
-    Attributes
-    ----------
-    x_a : ndarray, shape (n, 2)
-        Midpoints of the cells.
-    mass : ndarray, shape (n,)
-        Shares, which add up to 1: by the distribution functions of named families, so that mass at a bound counts in
-        full; by counting where f_a comes from pooled samples; else by the density at the midpoint.
+    `x_a` (n, 2) are the midpoints of the cells. `mass` (n,) are the shares, which add up to 1: by the distribution
+    functions of named families, so that mass at a bound counts in full; by counting where f_a comes from pooled
+    samples; else by the density at the midpoint.
     """
 
     def __init__(self, f_a: AleatoryDistribution) -> None:

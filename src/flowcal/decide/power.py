@@ -24,14 +24,13 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 from torch.special import log_ndtr, ndtr
 
-from flowcal.decide.failure import check_values
 from flowcal.decide.plane import AleatoryPlane
 from flowcal.errors import InputError
 from flowcal.files import Weights
 from flowcal.infer.models import AleatoryDistribution, EpistemicSet, UncertaintyModel
 from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
-from flowcal.problem import Problem
+from flowcal.problem import Problem, as_numbers, check_counts, check_points, check_range, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -64,12 +63,8 @@ MARGIN = 0.1  # by which the table goes beyond the levels that were seen, as a s
 class PowerEmulator(SavedNetwork):
     """The distribution over the seed of each power's mean over the hour, given all inputs.
 
-    Parameters
-    ----------
-    aleatory, fixed, powers : int
-        Numbers of aleatory inputs, of all others, and of outputs that are maximised.
-    random_seed : int
-        Decides the initial weights.
+    It counts aleatory inputs, all others (`fixed`), and outputs that are maximised (`powers`). The random seed decides
+    the initial weights.
     """
 
     limit: Tensor
@@ -128,7 +123,8 @@ class PowerEmulator(SavedNetwork):
 
     def fit(self, runs: xr.Dataset, training: Training, trainer: Trainer | None = None) -> "PowerEmulator":
         """Train, or train on, with hours from `power_runs`."""
-        largest = max(float(runs.power.max()), self.limit.item())
+        powers = check_points(runs.power.values, self.powers, "power")
+        largest = max(float(powers.max(initial=0)), self.limit.item())
         if not largest > 0:
             raise InputError("all powers of the runs are 0; expected one above.")
         self.cpu().limit.fill_(largest)
@@ -158,7 +154,10 @@ class PowerEmulator(SavedNetwork):
         They differ where a total has a probability of its own: at no power, and at full power.
         """
         _, weight, centre, width = self._computed(x)
-        share = np.asarray(total, np.float64) / (self.powers * self.limit.item())
+        total = as_numbers(total, "total")
+        if total.shape != (len(weight),) or np.isnan(total).any():
+            raise InputError(f"total has shape {total.shape}; expected ({len(weight)},), without NaN.")
+        share = total / (self.powers * self.limit.item())
         z = torch.from_numpy((share[:, None] - centre) / width)
         value = (np.exp(weight) * ndtr(z).numpy()).sum(axis=1)
         return np.where(share <= AT_A_LIMIT, 0.0, value), np.where(share >= 1 - AT_A_LIMIT, 1.0, value)
@@ -166,9 +165,7 @@ class PowerEmulator(SavedNetwork):
     @torch.no_grad()
     def _computed(self, x: ArrayLike) -> tuple[Array, ...]:
         """Expected powers and the mixture's log weights, centres and widths, as arrays."""
-        x = np.asarray(x, np.float64)
-        if x.ndim != 2 or x.shape[1] != self.inputs:
-            raise InputError(f"x has shape {x.shape}; expected (n, {self.inputs}).")
+        x = check_points(x, self.inputs, "x", within=True)
         self.eval()
         parts = []
         for rows in torch.tensor(x, dtype=torch.float32, device=self.limit.device).split(BLOCK):
@@ -207,17 +204,16 @@ def power_runs(
     X_a comes from the model's f_a, or is uniform in three of ten runs, X_e from its E. X_c is uniform, or where control
     points `near` (k, controls) are given, within `reach` of one of them.
 
-    Returns
-    -------
-    Dataset
-        x by sample and input; power, the mean over the hour, by sample and output.
+    The dataset has x by sample and input; power, the mean over the hour, by sample and output.
     """
-    problem, rng = problem_of(simulator), np.random.default_rng([random_seed, 8])
+    check_counts(size=size)
+    check_range(0, 1, "[]", reach=reach)
+    problem, rng = problem_of(simulator), rng_of(random_seed, 8)
     uniform, aleatory = rng.random((size, 1)) < UNIFORM, (size, len(problem.aleatory))
     x_a = np.where(uniform, rng.random(aleatory), model.f_a.sample(size, rng))
     x_c = rng.random((size, len(problem.control)))
     if near is not None:
-        points = np.asarray(near, np.float64)
+        points = check_points(near, problem.control, "near", within=True)
         centres = points[rng.integers(len(points), size=size)]
         x_c = np.clip(centres + reach * (2 * x_c - 1), 0, 1)
     x = np.column_stack([x_a, model.e.sample(size, rng), x_c])
@@ -226,7 +222,6 @@ def power_runs(
     made = []
     for rows in blocks:
         hours = run_campaign(simulator, x[rows], seeds[rows], runner, all_needed=False).load()
-        check_values(hours.y.values, problem)
         made.append((hours.x.values, hours.y.sel(output=list(problem.maximised)).mean("time").values))
     x, powers = map(np.concatenate, zip(*made, strict=True))
     units = ", ".join(dict.fromkeys(problem.units[column] for column in problem.columns(problem.maximised)))
@@ -253,12 +248,8 @@ def train_power_emulator(
 class Performance:
     """J, the expectation over X_a and the seed of the mean over the hour of the sum of all powers.
 
-    Parameters
-    ----------
-    levels : callable
-        From X_e and X_c, side by side in n rows, to the levels (n, powers).
-    expected : callable
-        From levels to expected powers, elementwise.
+    `levels` leads from X_e and X_c, side by side in n rows, to the levels (n, powers), and `expected` from levels to
+    expected powers, elementwise.
     """
 
     def __init__(self, levels: Callable[[Array], Array], expected: Callable[[Array], Array]) -> None:

@@ -41,7 +41,7 @@ from flowcal.errors import InputError
 from flowcal.files import Weights, WeightsError
 from flowcal.infer.models import AleatoryDistribution, EpistemicSet, UncertaintyModel
 from flowcal.infer.train import Trainer, Training
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, check_counts, check_points, rng_of
 from flowcal.simulate.campaign import Runner
 from flowcal.simulate.simulator import Simulator, fresh_seeds, labelled_hours, objective, problem_of
 
@@ -69,13 +69,9 @@ CLIMB, MOST_STEPS = 0.05, 80  # first radius of the trust region, and most contr
 class DesignSettings:
     """What `designs_for` spends.
 
-    Attributes
-    ----------
-    emulator_runs, refinement_runs, severity_runs : int
-        Simulations that the emulator of power is trained on all over the cube of X_c, and trained on with near designs,
-        and from which the share of the seeds in the peaks is measured.
-    hours, pof_calls : int
-        Simulations behind each verified J, and behind each verified probability of failure.
+    The emulator of power is trained on `emulator_runs` simulations all over the cube of X_c, and trained on with
+    `refinement_runs` near designs. The share of the seeds in the peaks is measured from `severity_runs`. Each verified
+    J rests on so many hours, and each verified probability of failure on `pof_calls`.
     """
 
     emulator_runs: int
@@ -87,6 +83,11 @@ class DesignSettings:
     hours: int = 6000
     pof_calls: int = 20_000
     severity_seed: int = 2
+
+    def __post_init__(self) -> None:
+        check_counts(emulator_runs=self.emulator_runs, pof_calls=self.pof_calls)
+        check_counts(2, refinement_runs=self.refinement_runs, severity_runs=self.severity_runs, hours=self.hours)
+        check_counts(0, severity_seed=self.severity_seed)
 
 
 @dataclass(frozen=True)
@@ -135,14 +136,10 @@ def designs_for(
 ) -> Weights:
     """Solve all design problems for one uncertainty model, as weights for `SolvedDesigns.from_weights`.
 
-    Parameters
-    ----------
-    replicates : sequence of AleatoryDistribution
-        Of the model's f_a, none where it is known.
-    emulator : Weights, optional
-        From `train_power_emulator`, which is called where none are given.
+    The replicates are those of the model's f_a, none where it is known. The emulator is from `train_power_emulator`,
+    which is called where none is given.
     """
-    problem, rng = problem_of(simulator), np.random.default_rng(settings.severity_seed)
+    problem, rng = problem_of(simulator), rng_of(settings.severity_seed)
     x_e, x_c = [0.5] * len(problem.epistemic), [0.5] * len(problem.control)
     severity = measure_severity(simulator, x_e, x_c, settings.severity_runs, rng, runner)
     refined = refine_emulator(simulator, model, emulator, severity, settings, runner, trainer)
@@ -191,11 +188,8 @@ def optimal_designs(
 ) -> dict[str, Any]:
     """Solve all problems for one uncertainty model with an emulator of power, and verify the designs on the simulator.
 
-    Returns
-    -------
-    dict
-        JSON values. 'designs' has for every problem what `Design` has and what was verified, or 'refused' with the
-        reason; 'calls' counts runs of the simulator, 'seconds' the time.
+    The result has JSON values. 'designs' has for every problem what `Design` has and what was verified, or 'refused'
+    with the reason; 'calls' counts runs of the simulator, 'seconds' the time.
     """
     start = time.perf_counter()
     network, f_as, problem = PowerEmulator.from_weights(emulator), [model.f_a, *replicates], problem_of(simulator)
@@ -240,11 +234,9 @@ class FailureSeverities:
 def required_severity(curves: Sequence[FailureCurve], epsilon: float) -> float:
     """The failure severity that keeps a probability of failure, at the upper credible bound over several f_a.
 
-    Parameters
-    ----------
-    curves : sequence of FailureCurve
-        Of the f_a, which counts only if it is alone, and of its replicates.
+    The curves are those of the f_a, which counts only if it is alone, and of its replicates.
     """
+    check_counts(**{"the number of curves": len(curves)})
     return float(np.quantile([curve.severity_of(epsilon) for curve in curves[1:] or curves], CREDIBILITY))
 
 
@@ -303,10 +295,7 @@ def verified_performance(
     The emulator serves as control variate [1]_: simulated is only what it misses, so that the error is a tenth of
     what the hours alone would give. A wrong emulator makes the error larger, not the value wrong.
     """
-    if hours < 2:
-        raise InputError(f"hours is {hours}; expected a whole number from 2 up.")
-    rng = np.random.default_rng([random_seed, 12])
-    x, seeds = _hours_at(f_a, x_e, x_c, hours, rng)
+    x, seeds = _hours_at(problem_of(simulator), f_a, x_e, x_c, hours, rng_of(random_seed, 12))
     missed = _objectives(simulator, x, seeds, runner) - emulator.expected(x).sum(axis=1)
     value = performance([x_e], [x_c])[0] + missed.mean()
     return float(value), float(missed.std(ddof=1) / np.sqrt(hours))
@@ -323,15 +312,14 @@ def compare_performance(
 ) -> xr.Dataset:
     """J of several designs at one X_e, in hours with the same X_a and seeds.
 
-    Returns
-    -------
-    Dataset
-        By design: 'j'; its 'difference' from that of the first one, with the 'standard_error' of that difference.
+    The dataset has by design: 'j'; its 'difference' from that of the first one, with the 'standard_error' of that
+    difference.
     """
-    rng = np.random.default_rng([random_seed, 13])
-    x, seeds = _hours_at(f_a, x_e, designs[0], hours, rng)
+    problem = problem_of(simulator)
+    points = check_points(designs, problem.control, "designs", within=True)
+    x, seeds = _hours_at(problem, f_a, x_e, points[0], hours, rng_of(random_seed, 13))
     totals = []
-    for x_c in designs:
+    for x_c in points:
         x[:, -len(x_c) :] = x_c
         totals.append(_objectives(simulator, x, seeds, runner))
     differences = np.array(totals) - totals[0]
@@ -360,8 +348,7 @@ def polish_design(
     same hours, which serve for nothing else: what it gains has to be seen in fresh ones. Failure severities stay at or
     above the required one, if any.
     """
-    rng = np.random.default_rng([random_seed, 14])
-    x, seeds = _hours_at(f_a, x_e, x_c, hours, rng)
+    x, seeds = _hours_at(problem_of(simulator), f_a, x_e, x_c, hours, rng_of(random_seed, 14))
 
     def loss(point: Array) -> float:
         x[:, -len(point) :] = np.clip(point, *BOUNDS)
@@ -379,10 +366,16 @@ def polish_design(
 
 
 def _hours_at(
-    f_a: AleatoryDistribution, x_e: Sequence[float], x_c: Sequence[float], hours: int, rng: np.random.Generator
+    problem: Problem,
+    f_a: AleatoryDistribution,
+    x_e: ArrayLike,
+    x_c: ArrayLike,
+    hours: int,
+    rng: np.random.Generator,
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Inputs (n, inputs) with X_a from f_a, and seeds (n,)."""
-    return inputs_at(f_a.sample(hours, rng), x_e, x_c), fresh_seeds(hours, rng)
+    """Inputs (n, inputs) with X_a from f_a, and seeds (n,), of two hours or more."""
+    check_counts(2, hours=hours)
+    return inputs_at(problem, f_a.sample(hours, rng), x_e, x_c), fresh_seeds(hours, rng)
 
 
 def _objectives(simulator: Simulator, x: Array, seeds: NDArray[np.int64], runner: Runner | None) -> Array:

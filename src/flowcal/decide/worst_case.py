@@ -16,6 +16,7 @@ from scipy.optimize import Bounds, minimize
 
 from flowcal.errors import InputError
 from flowcal.infer.models import EpistemicSet
+from flowcal.problem import as_numbers, check_counts, check_range
 
 __all__ = ["Search", "WorstCase", "find_worst_cases"]
 
@@ -30,14 +31,9 @@ STEPS, REFINEMENTS = 33, 4  # in which the edge of E is looked for
 class Search:
     """How E is searched.
 
-    Attributes
-    ----------
-    screened : int
-        Points drawn from E at which all quantities are first tried, besides those at its edge.
-    starts : int
-        Best of them, for each quantity, from which it is then climbed.
-    tolerance : float
-        Radius of the trust region at which a climb ends, as a share of the width of E's turned box.
+    All quantities are first tried at so many points drawn from E (`screened`), besides those at its edge. For each
+    quantity, climbs begin at the best of them (`starts`), and end where the radius of the trust region reaches the
+    `tolerance`, a share of the width of E's turned box.
     """
 
     screened: int = 56
@@ -45,25 +41,16 @@ class Search:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        for name in ("screened", "starts"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}; expected a whole number from 1 up.")
-        if not 0 < self.tolerance <= FIRST_RADIUS:
-            raise InputError(f"tolerance is {self.tolerance}; expected a share above 0, at most {FIRST_RADIUS}.")
+        check_counts(screened=self.screened, starts=self.starts)
+        check_range(0, FIRST_RADIUS, "(]", tolerance=self.tolerance)
 
 
 @dataclass(frozen=True)
 class WorstCase:
     """Where in E each of k quantities is largest: x_e (k, inputs), and its value there (k,).
 
-    Attributes
-    ----------
-    gap : ndarray, shape (k,)
-        How far each quantity's climbs ended apart: largest less smallest.
-    evaluations : int
-        How often the quantities have been asked for.
-    converged : bool
-        Whether every climb ended by its tolerance, and none by the number of its steps.
+    `gap` (k,) is how far each quantity's climbs ended apart, largest less smallest, and `evaluations` how often the
+    quantities were asked for. It has converged if every climb ended by its tolerance, none by the number of its steps.
     """
 
     x_e: Array
@@ -112,9 +99,12 @@ class _Tried:
 
     def at(self, x_e: Array) -> Array:
         """The quantities (k,) at a point."""
+        values = as_numbers(self._quantities(x_e), "the quantities")
+        if not np.isfinite(values).all():
+            raise InputError(f"the quantities are {values.tolist()} at X_e = {x_e.tolist()}; expected finite numbers.")
         self.points.append(x_e)
-        self.values.append(self._quantities(x_e))
-        return self.values[-1]
+        self.values.append(values)
+        return values
 
 
 def _climb(

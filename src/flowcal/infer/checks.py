@@ -26,8 +26,9 @@ from scipy.stats import binom
 
 from flowcal.errors import InputError
 from flowcal.infer.models import UncertaintyModel
+from flowcal.problem import as_numbers, check_counts, check_point, check_points, check_range, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.simulator import Simulator, fresh_seeds, peaks
+from flowcal.simulate.simulator import Simulator, fresh_seeds, peaks, problem_of
 
 if TYPE_CHECKING:
     from flowcal.infer.hour_posterior import HourPosterior
@@ -49,14 +50,11 @@ DIGITS = 6  # decimals that are compared, since files round what they print
 def calibrate(posterior: "HourPosterior", runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
     """Where the true inputs of simulated hours, which were not trained on, lie within their posteriors.
 
-    Returns
-    -------
-    Dataset
-        By sample: 'rank', the share of draws below the truth, for each parameter [1]_; 'credibility', the share of
-        draws with a higher density than the truth, which is the credibility of the smallest region that holds it [3]_;
-        'log_prob', the log density of the truth. If the posterior is right, the first two are uniform.
+    The dataset has by sample: 'rank', the share of draws below the truth, for each parameter [1]_; 'credibility', the
+    share of draws with a higher density than the truth, which is the credibility of the smallest region that holds it
+    [3]_; 'log_prob', the log density of the truth. If the posterior is right, the first two are uniform.
     """
-    rng = np.random.default_rng(random_seed)
+    rng = rng_of(random_seed)
     theta = runs.x.sel(input=list(posterior.architecture.parameters))
     drawn = posterior.sample((draws,), runs, rng)
     return _rank_truth(theta, drawn, lambda values: posterior.log_prob(values, runs), rng)
@@ -64,7 +62,7 @@ def calibrate(posterior: "HourPosterior", runs: xr.Dataset, draws: int, random_s
 
 def calibrate_estimator(estimator: "AleatoryEstimator", runs: xr.Dataset, draws: int, random_seed: int) -> xr.Dataset:
     """Where the true X_a of simulated hours lies within its posterior given their X_e; a dataset as of `calibrate`."""
-    rng = np.random.default_rng(random_seed)
+    rng = rng_of(random_seed)
     x_e = runs.x.sel(input=list(estimator.problem.epistemic)).values
     drawn = estimator.sample(draws, runs, x_e, rng)
     theta = runs.x.sel(input=list(estimator.problem.aleatory))
@@ -104,7 +102,11 @@ def coverage(rank: ArrayLike, level: float) -> NDArray[np.float64]:
     >>> coverage(np.linspace(0, 1, 1001), level=0.9).round(2)
     np.float64(0.9)
     """
-    share: NDArray[np.float64] = np.mean(np.abs(np.asarray(rank) - 0.5) <= level / 2, axis=0)
+    check_range(0, 1, "[]", level=level)
+    rank = as_numbers(rank, "rank")
+    if not len(np.atleast_1d(rank)) or not ((rank >= 0) & (rank <= 1)).all():
+        raise InputError(f"rank has shape {rank.shape}; expected at least one, all in [0, 1].")
+    share: NDArray[np.float64] = np.mean(np.abs(rank - 0.5) <= level / 2, axis=0)
     return share
 
 
@@ -115,7 +117,11 @@ def uniform_band(
 
     It does so at all places `at` (m,) in (0, 1) together; the width is found by random trials.
     """
-    at = np.asarray(at, np.float64)
+    at = as_numbers(at, "at")
+    check_counts(size=size, trials=trials)
+    check_range(0, 1, level=level)
+    if at.ndim != 1 or not at.size or not ((at > 0) & (at < 1)).all():
+        raise InputError(f"at is {at.tolist()}; expected numbers between 0 and 1.")
     counts = np.array([np.searchsorted(np.sort(rng.random(size)), at, side="right") for _ in range(trials)])
     lower, upper = binom.cdf(counts, size, at), binom.sf(counts - 1, size, at)
     widest = np.quantile(np.minimum(lower, upper).min(axis=1), 1 - level)  # the tail that so many trials never reach
@@ -134,7 +140,9 @@ def energy_distance(first: ArrayLike, second: ArrayLike) -> float:
     >>> energy_distance([[0.0], [1.0]], [[2.0], [3.0]])
     2.0
     """
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    size = np.shape(first)[-1] if np.ndim(first) == 2 else 1
+    first, second = check_points(first, size, "first"), check_points(second, size, "second")
+    check_counts(2, **{"the number of samples in first": len(first), "the number of samples in second": len(second)})
     return float(2 * cdist(first, second).mean() - pdist(first).mean() - pdist(second).mean())
 
 
@@ -158,9 +166,8 @@ def predict_hours(
     >>> dict(hours.y.sizes)
     {'sample': 10, 'time': 60, 'output': 6}
     """
-    if hours < 1:
-        raise InputError(f"hours is {hours}; expected a whole number from 1 up.")
-    rng = np.random.default_rng(random_seed)
+    check_counts(hours=hours)
+    rng, x_c = rng_of(random_seed), check_point(x_c, problem_of(simulator).control, "x_c").tolist()
     x = np.column_stack([model.f_a.sample(hours, rng), model.e.sample(hours, rng), np.tile(x_c, (hours, 1))])
     return run_campaign(simulator, x, fresh_seeds(hours, rng), runner)
 
@@ -168,12 +175,14 @@ def predict_hours(
 def predictive_levels(observed: xr.Dataset, predicted: xr.Dataset, rng: np.random.Generator) -> xr.DataArray:
     """Share of predicted hours below the mean and the peak of each observed hour of the same control point [5]_.
 
-    Returns
-    -------
-    DataArray
-        By quantity ('mean', 'peak'), sample and output; uniform where the prediction is right. Values that agree to six
-        decimals are ties, as at a power's upper limit, and are split at random.
+    The array is by quantity ('mean', 'peak'), sample and output; uniform where the prediction is right. Values that
+    agree to six decimals are ties, as at a power's upper limit, and are split at random.
     """
+    if not (observed.sizes["sample"] and predicted.sizes["sample"]) or not (
+        np.isfinite(observed.y).all() and np.isfinite(predicted.y).all()
+    ):
+        raise InputError("observed or predicted hours have no samples or NaN; expected at least one, all finite.")
+    predicted = predicted.sel(output=observed.output)
     levels = []
     for quantity in (lambda hours: hours.y.mean("time"), peaks):
         seen, expected = (quantity(hours).round(DIGITS) for hours in (observed, predicted))

@@ -11,8 +11,17 @@ from scipy.optimize import minimize_scalar
 
 from flowcal.errors import InputError
 from flowcal.problem import Problem
+from flowcal.simulate.simulator import SERIES, check_series, hours_of
 
-__all__ = ["RESPONSE_SHARES", "hours_by_point", "output_contrasts", "response_lags", "response_loads", "responses"]
+__all__ = [
+    "RESPONSE_SHARES",
+    "hours_by_point",
+    "median_of",
+    "output_contrasts",
+    "response_lags",
+    "response_loads",
+    "responses",
+]
 
 Array = NDArray[np.float64]
 
@@ -24,10 +33,15 @@ FEWEST_RESPONSIVE = 10  # steps
 LARGEST_LAG = 0.99
 
 
-def hours_by_point(hours: xr.Dataset) -> dict[tuple[float, ...], Array]:
-    """Series (hours, steps, outputs) by control point, in the order in which the points come."""
-    x_c = hours.x_c.transpose("sample", "control").values
-    y = hours.y.transpose("sample", "time", "output").values
+def hours_by_point(hours: xr.Dataset, problem: Problem | None = None) -> dict[tuple[float, ...], Array]:
+    """Series (hours, steps, outputs) by control point, in the order in which the points come.
+
+    Outputs and controls are in the order of the problem, or without one in that of the hours.
+    """
+    if problem is None:
+        y, x_c = hours.y.transpose(*SERIES).values, hours.x_c.transpose("sample", "control").values
+    else:
+        y, x_c = hours_of(hours, problem)
     points = dict.fromkeys(map(tuple, x_c.tolist()))
     return {point: y[(x_c == point).all(axis=1)] for point in points}
 
@@ -45,11 +59,11 @@ def output_contrasts(y: Array, problem: Problem) -> Array:
     >>> output_contrasts(y, problem_of(WindFarm())).round(2)
     array([ 0.69, -0.69])
     """
-    limited = y[..., problem.columns(problem.limited)]
+    limited = check_series(y, problem)[..., problem.columns(problem.limited)]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.log(limited[..., 1:] / limited[..., :1])
     ratios = np.where(np.isfinite(ratios), ratios, np.nan)
-    return _median(ratios.reshape(*ratios.shape[:-3], ratios.shape[-3] * ratios.shape[-2], ratios.shape[-1]))
+    return median_of(ratios.reshape(*ratios.shape[:-3], ratios.shape[-3] * ratios.shape[-2], ratios.shape[-1]))
 
 
 def response_lags(y: Array, problem: Problem) -> Array:
@@ -57,7 +71,8 @@ def response_lags(y: Array, problem: Problem) -> Array:
 
     An output y that follows a load (the first limited output) with a first-order lag a has
     (y(t) - a y(t - 1)) / (1 - a) = g(load(t)). At the right a the left side, sorted by the load, is smooth, and its
-    total variation is smallest. y (hours, steps, outputs) are hours of one control point.
+    total variation is smallest. y (hours, steps, outputs) are hours of one control point. NaN where an output is
+    constant, or between its limits in fewer than 10 steps, as in calm hours.
     """
     load, outputs, ceiling = _response_columns(problem)
     return np.array([_lag(y[..., output], y[..., load], ceiling) for output in outputs])
@@ -66,7 +81,7 @@ def response_lags(y: Array, problem: Problem) -> Array:
 def responses(y: Array, lags: Array, problem: Problem) -> tuple[Array, Array]:
     """Log load (..., hours, steps - 1), and the value (..., hours, steps - 1, m) that each output then tends to."""
     load, outputs, _ = _response_columns(problem)
-    maximised = y[..., outputs]
+    maximised = check_series(y, problem)[..., outputs]
     targets = (maximised[..., 1:, :] - lags * maximised[..., :-1, :]) / (1 - lags)
     with np.errstate(divide="ignore"):
         return np.log(y[..., 1:, load]), targets
@@ -105,11 +120,8 @@ def _response_columns(problem: Problem) -> tuple[int, list[int], float]:
 def _lag(output: Array, load: Array, ceiling: float) -> float:
     responsive = (output > RESPONSIVE[0] * ceiling) & (output < RESPONSIVE[1] * ceiling)
     both = responsive[:, 1:] & responsive[:, :-1]
-    if both.sum() < FEWEST_RESPONSIVE:
-        raise InputError(
-            f"{both.sum()} steps have an output between {RESPONSIVE} of its ceiling; expected at least "
-            f"{FEWEST_RESPONSIVE} to tell how it follows the load."
-        )
+    if both.sum() < FEWEST_RESPONSIVE or not np.ptp(output[responsive]):
+        return np.nan
     now, last = output[:, 1:][both], output[:, :-1][both]
     order = np.argsort(load[:, 1:][both])
 
@@ -123,7 +135,7 @@ def _lag(output: Array, load: Array, ceiling: float) -> float:
     return float(minimize_scalar(variation, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
 
 
-def _median(values: Array) -> Array:
+def median_of(values: Array) -> Array:
     """Median over the last axis but one of what is not NaN; NaN without a warning where nothing is."""
     empty: NDArray[np.bool_] = np.all(np.isnan(values), axis=-2, keepdims=True)
     return np.where(empty[..., 0, :], np.nan, np.nanmedian(np.where(empty, 0.0, values), axis=-2))

@@ -25,8 +25,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.special import softmax
 
 from flowcal.errors import InputError
-from flowcal.infer.models import check_points
-from flowcal.problem import BOUNDS
+from flowcal.problem import BOUNDS, as_numbers, check_counts, check_points, check_range
 
 __all__ = [
     "COPULAS",
@@ -48,20 +47,15 @@ MOST_INPUTS = 5
 PRIOR_MEAN, PRIOR_SPREAD = 0.35, 0.2  # moments at which the prior of a marginal's numbers is centred
 PRIOR_WIDTH = 0.75  # its standard deviation, for numbers most of which are logarithms
 LARGEST_TAU = 0.99
+WEIGHTS_OFF = 1e-12  # by which weights may miss 1
 
 
 @dataclass(frozen=True)
 class Family:
     """A family of marginals with two free numbers, which may take any value.
 
-    Attributes
-    ----------
-    distribution : rv_continuous
-        Of scipy, not yet truncated.
-    arguments : callable
-        From the two numbers to the distribution's shapes, location and scale.
-    from_moments : callable
-        From mean and standard deviation to the two numbers, approximately.
+    The distribution is scipy's, not yet truncated. `arguments` leads from the two numbers to its shapes, location and
+    scale, and `from_moments` from mean and standard deviation to the two numbers, approximately.
     """
 
     distribution: stats.rv_continuous
@@ -121,7 +115,8 @@ def make_copula(name: str, tau: float | Sequence[float]) -> Copula:
     >>> make_copula("Gumbel", [0.5, -0.2]).dim
     3
     """
-    if name not in COPULAS or not all(-1 < value < 1 for value in np.atleast_1d(tau)):
+    taus = np.atleast_1d(as_numbers(tau, "tau"))
+    if name not in COPULAS or not taus.size or not ((taus > -1) & (taus < 1)).all():
         raise InputError(
             f"the copula is {name!r} with tau {tau}; expected one of {', '.join(COPULAS)}, tau in (-1, 1)."
         )
@@ -148,6 +143,10 @@ class Marginal:
 
     family: str
     numbers: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise InputError(f"family is {self.family!r}; expected one of {', '.join(FAMILIES)}.")
 
     def pdf(self, x: ArrayLike) -> Array:
         """Density at x in [0, 1]."""
@@ -225,6 +224,14 @@ class FamilyDistribution:
     clusters: tuple[Cluster, ...]
     resolution: float = 0.0
 
+    def __post_init__(self) -> None:
+        weights = as_numbers([cluster.weight for cluster in self.clusters], "weight")
+        sizes = {len(cluster.marginals) for cluster in self.clusters}
+        if not (abs(weights.sum() - 1) < WEIGHTS_OFF and (weights >= 0).all() and len(sizes) == 1):
+            raise InputError(
+                f"the weights are {weights.tolist()}; expected shares of 1, and as many marginals in each."
+            )
+
     @property
     def identity(self) -> dict[str, list[dict[str, Any]]]:
         """Its clusters."""
@@ -232,6 +239,7 @@ class FamilyDistribution:
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Independent draws (n, d)."""
+        check_counts(0, n=n)
         counts = rng.multinomial(n, [cluster.weight for cluster in self.clusters])
         parts = [cluster.sample(count, rng) for cluster, count in zip(self.clusters, counts, strict=True)]
         return rng.permutation(np.concatenate(parts))
@@ -247,6 +255,7 @@ class FamilyDistribution:
 
     def exceedance(self, number: int, x: ArrayLike) -> Array:
         """Probability that one input, counted from 0, lies above values in [0, 1]."""
+        check_range(0, len(self.clusters[0].marginals) - 1, "[]", number=number)
         return sum((cluster.weight * cluster.marginals[number].sf(x) for cluster in self.clusters), np.zeros(()))
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
@@ -270,10 +279,6 @@ class FamilyDistribution:
             clusters = tuple(_cluster(row) for row in kept["clusters"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"a distribution of families cannot be read: {type(error).__name__}, {error}") from error
-        total = sum(cluster.weight for cluster in clusters)
-        sizes = {len(cluster.marginals) for cluster in clusters}
-        if not (abs(total - 1) < 1e-12 and all(cluster.weight >= 0 for cluster in clusters) and len(sizes) == 1):
-            raise InputError(f"the weights add up to {total}; expected shares of 1, and as many marginals in each.")
         return cls(clusters)
 
 
@@ -307,6 +312,10 @@ class Form:
     clusters: int = 1
 
     def __post_init__(self) -> None:
+        check_counts(clusters=self.clusters)
+        if unknown := set(self.families) - set(FAMILIES) | {self.copula} - set(COPULAS):
+            known = ", ".join((*FAMILIES, *COPULAS))
+            raise InputError(f"families and copula name {', '.join(map(repr, unknown))}; expected names among {known}.")
         if not 1 <= len(self.families) <= MOST_INPUTS or (self.pairs and len(self.families) == 1):
             raise InputError(f"{self} does not fit; expected 1 to {MOST_INPUTS} inputs, and no copula with one input.")
 

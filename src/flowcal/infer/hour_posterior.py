@@ -24,10 +24,10 @@ from torch.nn import functional
 
 from flowcal.errors import InputError
 from flowcal.files import Weights, read_weights, write_weights
-from flowcal.infer.networks import BoundedFlow, Coupling, SavedNetwork, tupled
+from flowcal.infer.networks import BoundedFlow, Coupling, SavedNetwork, check_finite, tupled
 from flowcal.infer.train import Trainer, Training, seeded, train
-from flowcal.problem import Problem
-from flowcal.simulate.simulator import check_hours
+from flowcal.problem import Problem, as_numbers, check_counts
+from flowcal.simulate.simulator import hours_of
 
 __all__ = ["Architecture", "HourPosterior", "Scaling", "SeriesScaling", "TransformerSummary", "train_posterior"]
 
@@ -44,12 +44,8 @@ HOURS_AT_A_TIME = 1000
 class Architecture:
     """What an `HourPosterior` is built of; the sizes are the paper's [1]_ where it gives them.
 
-    Attributes
-    ----------
-    parameters : tuple of str
-        The inputs to infer.
-    controls : tuple of str
-        The control inputs that the flow reads together with the series; () where it reads none.
+    The parameters are the inputs to infer, the controls those that the flow reads together with the series; () where it
+    reads none.
     """
 
     parameters: tuple[str, ...]
@@ -248,9 +244,10 @@ class HourPosterior(SavedNetwork):
         names = list(self.architecture.parameters)
         if "x" not in runs or not set(names) <= set(runs.input.values):
             raise InputError(f"the runs have no x with {', '.join(names)}; expected simulated hours with these inputs.")
-        y, x_c = _checked(runs, self.architecture)
+        y, x_c = hours_of(runs, self.architecture.problem)
         theta = runs.x.sel(input=names).values
         data = [torch.tensor(part, dtype=torch.float32) for part in (theta, y, x_c)]
+        self.note_range(y.reshape(-1, y.shape[2]))
         self.scaling.cpu().learn(data[1])
         self.history = train(self, self.loss, data, training, trainer)
         return self
@@ -260,34 +257,36 @@ class HourPosterior(SavedNetwork):
 
         The hours have y by sample, and x_c or x, as `observe` and `run_campaign` return them.
         """
-        if not isinstance(shape, tuple) or len(shape) != 1 or shape[0] < 1:
+        if not isinstance(shape, tuple) or len(shape) != 1:
             raise InputError(f"shape is {shape}; expected (n,), the number of draws for each hour, from 1 up.")
         (count,) = shape
+        check_counts(**{"the number of draws in shape": count})
         size = len(self.architecture.parameters)
         draws = []
         for condition in self._conditions(hours):
             z = rng.standard_normal((count, len(condition), size), dtype=np.float32)
             with torch.no_grad():
                 draws.append(self.flow.from_normal(torch.from_numpy(z).to(condition.device), condition).cpu().numpy())
-        return np.concatenate(draws, axis=1).astype(np.float64)
+        return check_finite(np.concatenate(draws, axis=1).astype(np.float64), "these hours")
 
     def log_prob(self, theta: ArrayLike, hours: xr.Dataset) -> NDArray[np.float64]:
         """Log density (..., hours) of theta (..., hours, d) given each hour; minus infinity outside [0, 1]."""
-        theta = np.asarray(theta, np.float32)
+        theta = as_numbers(theta, "theta").astype(np.float32)
         needed = (hours.sizes["sample"], len(self.architecture.parameters))
-        if theta.shape[-2:] != needed:
-            raise InputError(f"theta has shape {theta.shape}; expected (..., {needed[0]}, {needed[1]}).")
+        if theta.shape[-2:] != needed or np.isnan(theta).any():
+            raise InputError(f"theta has shape {theta.shape}; expected (..., {needed[0]}, {needed[1]}) without NaN.")
         values, start = [], 0
         for condition in self._conditions(hours):
             part = torch.from_numpy(theta[..., start : start + len(condition), :]).to(condition.device)
             with torch.no_grad():
                 values.append(self.flow.log_prob(part, condition).cpu().numpy())
             start += len(condition)
-        return np.concatenate(values, axis=-1).astype(np.float64)
+        return check_finite(np.concatenate(values, axis=-1).astype(np.float64), "these hours")
 
     def _conditions(self, hours: xr.Dataset) -> Iterator[Tensor]:
         """Conditions of the hours, some hours at a time, so that any number fits in memory."""
-        y, x_c = _checked(hours, self.architecture)
+        y, x_c = hours_of(hours, self.architecture.problem)
+        self.warn_outside(y.reshape(-1, y.shape[2]), "the series")
         device = self.scaling.mean.device
         self.eval()
         for start in range(0, len(y), HOURS_AT_A_TIME):
@@ -311,22 +310,3 @@ def train_posterior(
 ) -> Weights:
     """Weights of a posterior trained on simulated hours, for `HourPosterior.from_weights`."""
     return HourPosterior(architecture, training.random_seed).fit(runs, training, trainer).to_weights()
-
-
-def _checked(hours: xr.Dataset, architecture: Architecture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Series and control points of observed or simulated hours, in the order of their names, fit for inference."""
-    controls = list(architecture.controls)
-    if "y" not in hours or (controls and not {"x_c", "x"} & set(hours)):
-        raise InputError(f"the hours have {', '.join(map(str, hours))}; expected y, and x_c or x.")
-    y = _ordered(hours.y.transpose("sample", "time", "output"), "output", architecture.outputs)
-    if not controls:
-        return check_hours(y.values, np.empty((len(y), 0)), architecture.problem)
-    x_c = hours.x_c if "x_c" in hours else hours.x.sel(input=controls).rename(input="control")
-    x_c = _ordered(x_c.transpose("sample", "control"), "control", controls)
-    return check_hours(y.values, x_c.values, architecture.problem)
-
-
-def _ordered(values: xr.DataArray, dimension: str, names: Sequence[str]) -> xr.DataArray:
-    """The values in the order of the names, where they are labelled with just these."""
-    labels = values.coords.get(dimension)
-    return values if labels is None or set(labels.values) != set(names) else values.sel({dimension: list(names)})

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flowcal.errors import InputError
 from flowcal.fingerprint import digest
-from flowcal.problem import BOUNDS
+from flowcal.problem import BOUNDS, as_numbers, check_counts, check_points, check_range
 
 __all__ = [
     "AleatoryDistribution",
@@ -29,7 +29,6 @@ __all__ = [
     "PooledDraws",
     "TurnedBox",
     "UncertaintyModel",
-    "check_points",
     "in_cube",
 ]
 
@@ -108,7 +107,7 @@ class TurnedBox:
     """
 
     def __init__(self, corner: ArrayLike, edges: ArrayLike) -> None:
-        self.corner, self.edges = np.array(corner, np.float64), np.array(edges, np.float64)
+        self.corner, self.edges = as_numbers(corner, "corner").copy(), as_numbers(edges, "edges").copy()
         size = self.corner.size
         shapes = self.corner.shape, self.edges.shape
         if shapes != ((size,), (size, size)) or not np.isfinite([*self.corner, *self.edges.ravel()]).all():
@@ -151,11 +150,12 @@ class TurnedBox:
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Coordinates u (n, d) and X_e (n, d) of points drawn uniformly from the part of the box in the unit cube."""
+        check_counts(0, n=n)
         kept: list[NDArray[np.float64]] = []
         while sum(map(len, kept)) < n:
             u = rng.random((2 * n, len(self.corner)))
             kept.append(u[in_cube(self.to_x_e(u))])
-        u = np.concatenate(kept)[:n]
+        u = np.concatenate(kept)[:n] if kept else np.empty((0, len(self.corner)))
         return u, self.to_x_e(u)
 
 
@@ -164,14 +164,6 @@ def in_cube(x: NDArray[np.float64]) -> NDArray[np.bool_]:
     low, high = BOUNDS
     inside: NDArray[np.bool_] = np.all((x >= low) & (x <= high), axis=1)
     return inside
-
-
-def check_points(x: ArrayLike, size: int, name: str) -> NDArray[np.float64]:
-    """Points (n, size) as an array, or an `InputError` that names them."""
-    x = np.asarray(x, np.float64)
-    if x.ndim != 2 or x.shape[1] != size:
-        raise InputError(f"{name} has shape {x.shape}; expected (n, {size}).")
-    return x
 
 
 class BoundedKernelDensity:
@@ -187,8 +179,8 @@ class BoundedKernelDensity:
     """
 
     def __init__(self, draws: ArrayLike) -> None:
-        draws = np.asarray(draws, np.float64)
-        if draws.ndim != 2 or len(draws) < 2 or not in_cube(draws).all():
+        draws = as_numbers(draws, "draws")
+        if draws.ndim != 2 or len(draws) < 2 or not draws.shape[1] or not in_cube(draws).all():
             raise InputError(f"draws have shape {draws.shape}; expected (n, d) with n of 2 or more, all in [0, 1].")
         self.draws = draws
         scott = len(draws) ** (-1 / (draws.shape[1] + 4))
@@ -196,6 +188,7 @@ class BoundedKernelDensity:
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draws (n, d): a random kernel each, and a Gaussian step from its centre, reflected into [0, 1]."""
+        check_counts(0, n=n)
         centres = self.draws[rng.integers(len(self.draws), size=n)]
         return _reflect(centres + self.bandwidth * rng.standard_normal(centres.shape))
 
@@ -209,6 +202,7 @@ class BoundedKernelDensity:
 
     def marginal(self, column: int, x: ArrayLike) -> NDArray[np.float64]:
         """Density (m,) of one of its dimensions at values (m,), by the same kernels."""
+        check_range(0, self.draws.shape[1] - 1, "[]", column=column)
         marginal = BoundedKernelDensity(self.draws[:, [column]])
         marginal.bandwidth = self.bandwidth[[column]]
         return np.exp(marginal.log_prob(np.asarray(x, np.float64)[:, None]))
@@ -257,8 +251,9 @@ class PooledDraws:
 
     def __init__(self, draws: ArrayLike, hours: int) -> None:
         self.density = BoundedKernelDensity(draws)
+        check_counts(hours=hours)
         self.hours = int(hours)
-        if not self.hours >= 1 or len(self.density.draws) % self.hours:
+        if len(self.density.draws) % self.hours:
             raise InputError(
                 f"draws have shape {self.density.draws.shape} from {hours} hours; expected as many draws for each hour."
             )
@@ -307,7 +302,7 @@ class EpistemicBox:
     """
 
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
-        low, high = np.array(low, np.float64), np.array(high, np.float64)
+        low, high = as_numbers(low, "low").copy(), as_numbers(high, "high").copy()
         least, most = BOUNDS
         if low.ndim != 1 or low.shape != high.shape or not ((least <= low) & (low <= high) & (high <= most)).all():
             raise InputError(
@@ -345,5 +340,6 @@ class EpistemicBox:
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Points (n, d) drawn uniformly from the box."""
+        check_counts(0, n=n)
         low, high = self._corners
         return rng.uniform(low, high, (n, len(low)))

@@ -12,6 +12,7 @@ References
    arXiv:1911.01429.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,12 +28,23 @@ from torch.distributions.transforms import CumulativeDistributionTransform
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
-from flowcal.errors import InputError
+from flowcal.errors import FlowcalWarning, InputError
 from flowcal.files import Weights, WeightsError
 from flowcal.fingerprint import digest
 from flowcal.infer.train import History, Trainer, Training, seeded, train
+from flowcal.problem import as_numbers, check_counts, check_points
 
-__all__ = ["BoundedFlow", "Coupling", "FeaturePosterior", "Layout", "SavedNetwork", "matching_header", "tupled"]
+__all__ = [
+    "BoundedFlow",
+    "Coupling",
+    "FeaturePosterior",
+    "Layout",
+    "OutsideTrainingWarning",
+    "SavedNetwork",
+    "check_finite",
+    "matching_header",
+    "tupled",
+]
 
 Coupling = Literal["affine", "spline"]
 """What a coupling layer does to each value: scale and shift [2]_, or a rational-quadratic spline [3]_."""
@@ -42,6 +54,7 @@ COUPLINGS = {
     "affine": {"univariate": MonotonicAffineTransform, "shapes": [(), ()]},
     "spline": {"univariate": MonotonicRQSTransform, "shapes": [(BINS,), (BINS,), (BINS - 1,)]},
 }
+ROUNDING = 1e-6  # relative; how far what never changed in training may be off
 EDGE = 1e-6  # values closer to a bound are moved here, where single precision still tells them apart
 DRAWS_AT_A_TIME = 200_000
 # Bounds, so that a damaged header cannot ask for more memory than there is, nor for much time.
@@ -51,13 +64,14 @@ MOST = {"parameters": 32, "features": 10_000, "width": 512, "coupling_layers": 3
 class SavedNetwork(nn.Module):
     """A network that turns into `Weights` and back.
 
-    `built_with` holds the arguments of the subclass's constructor as JSON values, and `history` the learning curve,
-    which is empty before training.
+    `built_with` holds the arguments of the subclass's constructor as JSON values, `history` the learning curve, which
+    is empty before training, and `seen` the least and largest value (2, k) of each kind of input in training.
     """
 
     def __init__(self, **built_with: Any) -> None:
         super().__init__()
         self.built_with, self.history = built_with, History()
+        self.seen: NDArray[np.float64] | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -67,6 +81,8 @@ class SavedNetwork(nn.Module):
     def to_weights(self) -> Weights:
         """Its parameters and buffers, with a header that says how to build it."""
         header = {"kind": type(self).__name__, "built_with": self.built_with, "history": asdict(self.history)}
+        if self.seen is not None:
+            header["seen"] = self.seen.tolist()
         return Weights(header, {name: value.cpu().numpy() for name, value in self.state_dict().items()})
 
     @classmethod
@@ -76,12 +92,34 @@ class SavedNetwork(nn.Module):
             network = cls.build(header["built_with"])
             network.load_tensors(weights.tensors)
             network.history = History(**header["history"])
+            if "seen" in header:
+                network.seen = _two_rows(header["seen"])
         return network.to(Trainer(device).resolve()).eval()
 
     @classmethod
     def build(cls, built_with: dict[str, Any]) -> Self:
         """The untrained network that a header describes; to be overridden where arguments are not JSON values."""
         return cls(**built_with)
+
+    def note_range(self, values: NDArray[np.float64]) -> None:
+        """Keep the least and largest of each column of training data (n, k)."""
+        self.seen = np.array([values.min(axis=0), values.max(axis=0)])
+
+    def warn_outside(self, values: NDArray[np.float64], what: str) -> None:
+        """Warn if values (n, k) leave the training range by more than its width: networks extrapolate there."""
+        if self.seen is None:
+            return
+        low, high = self.seen
+        room = np.maximum(high - low, ROUNDING * np.abs(self.seen).max(axis=0))
+        outside = (values < low - room) | (values > high + room)
+        if outside.any():
+            row, column = np.argwhere(outside)[0].tolist()
+            warnings.warn(
+                f"{what} go up to {values[row, column]:.3g} where training had {low[column]:.3g} to "
+                f"{high[column]:.3g}; what {type(self).__name__} infers from them is extrapolated.",
+                OutsideTrainingWarning,
+                stacklevel=4,
+            )
 
     def load_tensors(self, tensors: Mapping[str, Any]) -> None:
         """Load parameters and buffers of the right types, all finite, with masks that select as many values as ours."""
@@ -95,6 +133,24 @@ class SavedNetwork(nn.Module):
                 raise ValueError(f"{name} selects {value.sum()} values; expected {selected}")
             if not torch.isfinite(value).all():
                 raise ValueError(f"some of {name} are not finite")
+
+
+class OutsideTrainingWarning(FlowcalWarning):
+    """A network is asked about inputs far outside those that it was trained on."""
+
+
+def _two_rows(seen: Any) -> NDArray[np.float64]:
+    rows = np.array(seen, np.float64)
+    if rows.ndim != 2 or len(rows) != 2 or not np.isfinite(rows).all():
+        raise ValueError(f"seen has shape {rows.shape}; expected (2, k), all finite")
+    return rows
+
+
+def check_finite(values: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """What a network computed, unless it is NaN."""
+    if np.isnan(values).any():
+        raise InputError(f"the network gives NaN for {what}; expected inputs nearer to those that it was trained on.")
+    return values
 
 
 @contextmanager
@@ -264,12 +320,11 @@ class FeaturePosterior(SavedNetwork):
     ) -> "FeaturePosterior":
         """Train on pairs of parameters (n, d) in [0, 1] and features (n, k)."""
         features = self._checked(features)
-        theta = np.asarray(theta, np.float64)
-        if theta.shape != (len(features), self.layout.parameters) or not ((theta >= 0) & (theta <= 1)).all():
-            raise InputError(
-                f"theta has shape {theta.shape}; expected {(len(features), self.layout.parameters)}, within [0, 1]."
-            )
+        theta = check_points(theta, self.layout.parameters, "theta", within=True)
+        if len(theta) != len(features):
+            raise InputError(f"theta has {len(theta)} rows; expected {len(features)}, one for each row of features.")
         self.cpu()
+        self.note_range(features)
         spread = features.std(axis=0)
         self.mean.copy_(torch.from_numpy(features.mean(axis=0)))
         self.spread.copy_(torch.from_numpy(np.where(spread > 0, spread, 1.0)))
@@ -280,6 +335,7 @@ class FeaturePosterior(SavedNetwork):
     def sample(self, n: int, features: ArrayLike, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draws (n, m, d) for each of m vectors of features (m, k), all within [0, 1]."""
         features = self._checked(features)
+        check_counts(n=n)
         return self.from_normal(rng.standard_normal((n, len(features), self.layout.parameters)), features)
 
     @_one_thread()
@@ -292,16 +348,17 @@ class FeaturePosterior(SavedNetwork):
             self.flow.from_normal(torch.tensor(z[:, rows], dtype=torch.float32, device=condition.device), condition)
             for rows, condition in self._conditions(features, len(z))
         ]
-        return np.concatenate([part.cpu().numpy() for part in draws], axis=1).astype(np.float64)
+        together = np.concatenate([part.cpu().numpy() for part in draws], axis=1).astype(np.float64)
+        return check_finite(together, "these features")
 
     @_one_thread()
     @torch.no_grad()
     def log_prob(self, theta: ArrayLike, features: ArrayLike) -> NDArray[np.float64]:
         """Log density (..., m) of parameters (..., m, d) given features (m, k); minus infinity outside the cube."""
-        theta, features = np.asarray(theta, np.float64), self._checked(features)
-        if theta.shape[-2:] != (len(features), self.layout.parameters):
+        theta, features = as_numbers(theta, "theta"), self._checked(features)
+        if theta.shape[-2:] != (len(features), self.layout.parameters) or np.isnan(theta).any():
             raise InputError(
-                f"theta has shape {theta.shape}; expected (..., {len(features)}, {self.layout.parameters})."
+                f"theta has shape {theta.shape}; expected (..., {len(features)}, {self.layout.parameters}) without NaN."
             )
         densities = [
             self.flow.log_prob(
@@ -309,11 +366,13 @@ class FeaturePosterior(SavedNetwork):
             )
             for rows, condition in self._conditions(features, theta[..., 0, 0].size)
         ]
-        return np.concatenate([part.cpu().numpy() for part in densities], axis=-1).astype(np.float64)
+        together = np.concatenate([part.cpu().numpy() for part in densities], axis=-1).astype(np.float64)
+        return check_finite(together, "these features")
 
     def _conditions(self, features: NDArray[np.float64], draws: int) -> Iterator[tuple[slice, Tensor]]:
         """Conditions of the flow with the rows of features that they belong to, some rows at a time."""
         self.eval()
+        self.warn_outside(features, "the features")
         step = max(1, DRAWS_AT_A_TIME // max(draws, 1))
         for start in range(0, len(features), step):
             rows = slice(start, start + step)
@@ -323,7 +382,6 @@ class FeaturePosterior(SavedNetwork):
         return torch.from_numpy((features - self.mean.cpu().numpy()) / self.spread.cpu().numpy()).float()
 
     def _checked(self, features: ArrayLike) -> NDArray[np.float64]:
-        features = np.asarray(features, np.float64)
-        if features.ndim != 2 or features.shape[1] != self.layout.features or not np.isfinite(features).all():
-            raise InputError(f"features have shape {features.shape}; expected (n, {self.layout.features}), all finite.")
+        features = check_points(features, self.layout.features, "features")
+        check_counts(**{"the number of rows of features": len(features)})
         return features

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from flowcal.code import code_digest
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Weights, WeightsError, read_weights, write_weights
+from flowcal.problem import check_counts, check_range
 
 __all__ = ["History", "Trainer", "Training", "TrainingError", "seeded", "train"]
 
@@ -57,15 +58,11 @@ class Training:
     random_seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; expected a whole number from 1 up.")
-        for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a number above 0.")
-        if not 0 < self.held_out < 1:
-            raise InputError(f"held_out is {self.held_out}; expected a share between 0 and 1.")
+        check_counts(epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
+        check_counts(0, random_seed=self.random_seed)
+        check_range(0, math.inf, learning_rate=self.learning_rate, clip=self.clip)
+        check_range(0, math.inf, "[)", weight_decay=self.weight_decay)
+        check_range(0, 1, held_out=self.held_out)
 
 
 @dataclass(frozen=True)
@@ -133,10 +130,7 @@ def train(
     `data` are tensors with the same number of rows. The loss takes a batch of rows of each of them and returns a value
     for each row (n,).
 
-    Raises
-    ------
-    TrainingError
-        If the loss is no longer a finite number.
+    Raises `TrainingError` if the loss is no longer a finite number.
     """
     trainer = trainer or Trainer()
     device = trainer.resolve()

@@ -25,13 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from flowcal.errors import InputError
 from flowcal.infer.checks import calibrate
-from flowcal.infer.contrasts import hours_by_point
 from flowcal.infer.hour_posterior import Architecture, HourPosterior
 from flowcal.infer.models import BoundedKernelDensity, EpistemicBox, PooledDraws
 from flowcal.infer.train import Trainer, Training
-from flowcal.problem import Problem
+from flowcal.problem import Problem, as_numbers, check_counts, check_point, check_points, check_range, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
+from flowcal.simulate.simulator import Simulator, fresh_seeds, hours_of, problem_of
 
 __all__ = [
     "FIXED_SEED",
@@ -66,16 +65,9 @@ TRIALS = 100  # added to the random seed of a control point's training runs, for
 class UM1Settings:
     """How step 2 is made at each control point.
 
-    Attributes
-    ----------
-    runs, epochs : int
-        Simulations at each control point, and passes over them at most.
-    trial_hours, trial_draws : int
-        Simulations of each kind of seed that each flow is tried on, and posterior draws for each.
-    seeds : {'fixed', 'fresh'}
-        Of the simulations to train on.
-    draws : int
-        For each observed hour.
+    At each control point, a flow is trained on so many runs with 'fixed' or 'fresh' seeds, in at most so many epochs.
+    It is tried on `trial_hours` simulations of each kind of seed with `trial_draws` posterior draws for each, and gives
+    so many draws for each observed hour.
     """
 
     runs: int
@@ -84,6 +76,11 @@ class UM1Settings:
     trial_draws: int
     seeds: Seeds = "fixed"
     draws: int = 100
+
+    def __post_init__(self) -> None:
+        check_counts(runs=self.runs, epochs=self.epochs, draws=self.draws, trial_draws=self.trial_draws)
+        check_counts(2, trial_hours=self.trial_hours)
+        _check_seeds(self.seeds)
 
 
 def aleatory_flow(problem: Problem) -> Architecture:
@@ -100,8 +97,9 @@ def aleatory_runs(
     simulator: Simulator, size: int, seeds: Seeds, random_seed: int, runner: Runner | None = None
 ) -> xr.Dataset:
     """Simulations of step 1, every input uniform on [0, 1] [1]_: x, seed and y by sample, without failed runs."""
-    rng = np.random.default_rng([random_seed, 1])
-    x = rng.random((_check_size(size), len(problem_of(simulator).inputs)))
+    check_counts(size=size)
+    rng = rng_of(random_seed, 1)
+    x = rng.random((size, len(problem_of(simulator).inputs)))
     return run_campaign(simulator, x, _seeds(seeds, size, rng), runner, all_needed=False)
 
 
@@ -118,11 +116,12 @@ def epistemic_runs(
 
     X_e is uniform. X_a takes the draws (n, a) of step 1 in random order, again and again if `size` exceeds them.
     """
-    rng, problem = np.random.default_rng([random_seed, 2]), problem_of(simulator)
-    x_a = np.asarray(x_a, np.float64)
-    if x_a.ndim != 2 or len(x_a) < 1 or x_a.shape[1] != len(problem.aleatory):
-        raise InputError(f"x_a has shape {x_a.shape}; expected (n, {len(problem.aleatory)}) with at least one draw.")
-    passes = -(-_check_size(size) // len(x_a))
+    check_counts(size=size)
+    rng, problem = rng_of(random_seed, 2), problem_of(simulator)
+    x_a, x_c = check_points(x_a, problem.aleatory, "x_a"), check_point(x_c, problem.control, "x_c")
+    if not len(x_a):
+        raise InputError(f"x_a has shape {x_a.shape}; expected at least one draw.")
+    passes = -(-size // len(x_a))
     picked = np.concatenate([rng.permutation(len(x_a)) for _ in range(passes)])[:size]
     x = np.column_stack([x_a[picked], rng.random((size, len(problem.epistemic))), np.tile(x_c, (size, 1))])
     return run_campaign(simulator, x, _seeds(seeds, size, rng), runner, all_needed=False)
@@ -155,20 +154,19 @@ def update_points(
     The control points are numbered from 1 in the order in which the observed hours have them; `numbers` selects some.
     The random seed of number n is random_seed + n.
 
-    Returns
-    -------
-    Dataset
-        By point (its number): 'x_c'; 'x_e', the pooled draws; 'training_loss', 'held_out_loss' and 'seconds' by epoch;
-        'rank', 'credibility' and 'log_prob' of trials by seeds ('fixed', 'fresh') and sample, as of `calibrate`. NaN
-        where a point has fewer draws, epochs or trials than others.
+    The dataset has by point (its number): 'x_c'; 'x_e', the pooled draws; 'training_loss', 'held_out_loss' and
+    'seconds' by epoch; 'rank', 'credibility' and 'log_prob' of trials by seeds ('fixed', 'fresh') and sample, as of
+    `calibrate`. NaN where a point has fewer draws, epochs or trials than others.
     """
-    points = dict(enumerate(hours_by_point(observed), 1))
+    x_c = hours_of(observed, problem_of(simulator))[1]
+    points = dict(enumerate(dict.fromkeys(map(tuple, x_c.tolist())), 1))
     if unknown := sorted(set(numbers or ()) - set(points)):
         raise InputError(f"numbers are {numbers}, and {unknown} are not among the {len(points)} control points.")
     updates = {}
     for number in numbers or points:
-        hours = observed.isel(sample=(observed.x_c == list(points[number])).all("control").values)
-        updates[number] = _update_point(simulator, hours, f_a, settings, random_seed + number, runner, trainer)
+        point, seed = np.array(points[number]), random_seed + number
+        hours = observed.isel(sample=(x_c == point).all(axis=1))
+        updates[number] = _update_point(simulator, hours, point, f_a, settings, seed, runner, trainer)
     joined = xr.concat(list(updates.values()), xr.Variable("point", list(updates)), join="outer")
     return joined.drop_vars(["draw", "sample", "epoch"])
 
@@ -176,6 +174,7 @@ def update_points(
 def _update_point(
     simulator: Simulator,
     hours: xr.Dataset,
+    x_c: NDArray[np.float64],
     f_a: PooledDraws,
     settings: UM1Settings,
     random_seed: int,
@@ -187,7 +186,6 @@ def _update_point(
     def simulate(size: int, seeds: Seeds, random_seed: int) -> xr.Dataset:
         return epistemic_runs(simulator, f_a.density.draws, x_c, size, seeds, random_seed, runner)
 
-    x_c = hours.x_c.values[0]
     training = replace(TRAINING, epochs=settings.epochs, random_seed=random_seed)
     posterior = HourPosterior(epistemic_flow(problem_of(simulator)), random_seed)
     posterior.fit(simulate(settings.runs, settings.seeds, random_seed), training, trainer)
@@ -208,12 +206,10 @@ def _update_point(
 def infer_um1(updates: xr.Dataset, points: int = 3, share: float = 0.9) -> dict[str, list[float]]:
     """E of UM1 from what `update_points` returned: the points with the best scores, and the intervals of their draws.
 
-    Returns
-    -------
-    dict
-        'points', the numbers of those chosen; 'low' and 'high' of E, with a share of the draws in each interval, and
-        'best_guess', by input.
+    The result has 'points', the numbers of those chosen; 'low' and 'high' of E, with a share of the draws in each
+    interval, and 'best_guess', by input.
     """
+    check_counts(points=points)
     scores = np.array([score_point(updates, number, "fixed")[0] for number in updates.point.values])
     chosen = sorted(updates.point.values[np.argsort(-scores)][:points].tolist())
     return {"points": chosen, **infer_set(point_draws(updates, chosen), share)}
@@ -221,24 +217,30 @@ def infer_um1(updates: xr.Dataset, points: int = 3, share: float = 0.9) -> dict[
 
 def score_point(updates: xr.Dataset, number: int, seeds: Seeds) -> tuple[float, float]:
     """Mean log density of the true X_e in the trials of a control point's flow [nats], and its standard error."""
-    values = updates.log_prob.sel(point=number, seeds=seeds).dropna("sample").values
+    _check_seeds(seeds)
+    values = _at_points(updates, [number]).log_prob.sel(seeds=seeds)[0].dropna("sample").values
+    check_counts(2, **{f"the number of trials at point {number}": len(values)})
     return values.mean(), values.std(ddof=1) / np.sqrt(len(values))
 
 
 def point_draws(updates: xr.Dataset, numbers: Sequence[int]) -> NDArray[np.float64]:
     """Pooled draws (n, e) of X_e at some control points."""
-    return np.concatenate([updates.x_e.sel(point=number).dropna("draw").values for number in numbers])
+    x_e = _at_points(updates, numbers).x_e
+    return np.concatenate([each.dropna("draw").values for each in x_e])
+
+
+def _at_points(updates: xr.Dataset, numbers: Sequence[int]) -> xr.Dataset:
+    if not len(numbers) or not set(numbers) <= set(updates.point.values.tolist()):
+        raise InputError(f"numbers are {list(numbers)}; expected some of {updates.point.values.tolist()}.")
+    return updates.sel(point=list(numbers))
 
 
 def infer_set(draws: ArrayLike, share: float) -> dict[str, list[float]]:
     """'low' and 'high' of E from pooled draws of X_e (n, e), and the 'best_guess' within it.
 
-    Raises
-    ------
-    InputError
-        If the box holds no draw, which takes a small share.
+    Raises `InputError` if the box holds no draw, which takes a small share.
     """
-    draws = np.asarray(draws, np.float64)
+    draws = _draws(draws)
     box = highest_density_box(draws, share)
     within = draws[box.contains(draws)]
     if not len(within):
@@ -256,11 +258,8 @@ def highest_density_box(draws: ArrayLike, share: float) -> EpistemicBox:
     >>> highest_density_box(draws, share=0.5).bounding_box.round(2).tolist()
     [[0.0, 0.0, 0.0], [0.24, 0.24, 0.24]]
     """
-    if not 0 < share <= 1:
-        raise InputError(f"share is {share}; expected a share above 0 and at most 1.")
-    ordered = np.sort(np.asarray(draws, np.float64), axis=0)
-    if ordered.ndim != 2 or len(ordered) < 1:
-        raise InputError(f"draws have shape {ordered.shape}; expected (n, e) with at least one draw.")
+    check_range(0, 1, "(]", share=share)
+    ordered = np.sort(_draws(draws), axis=0)
     held = max(1, round(share * len(ordered)))
     widths = ordered[held - 1 :] - ordered[: len(ordered) - held + 1]
     first, columns = widths.argmin(axis=0), np.arange(ordered.shape[1])
@@ -269,25 +268,31 @@ def highest_density_box(draws: ArrayLike, share: float) -> EpistemicBox:
 
 def joint_mode(draws: ArrayLike, candidates: int = 1000) -> NDArray[np.float64]:
     """The best guess (d,): the densest of randomly picked draws (n, d), by their kernel density."""
-    draws = np.asarray(draws, np.float64)
+    draws = _draws(draws)
+    check_counts(candidates=candidates)
     tried = draws[np.random.default_rng(1).permutation(len(draws))[:candidates]]
     densest: NDArray[np.float64] = tried[BoundedKernelDensity(draws).log_prob(tried).argmax()]
     return densest
 
 
+def _draws(draws: ArrayLike) -> NDArray[np.float64]:
+    draws = as_numbers(draws, "draws")
+    if draws.ndim != 2 or not draws.size or not ((draws >= 0) & (draws <= 1)).all():
+        raise InputError(f"draws have shape {draws.shape}; expected (n, e) with at least one draw, all in [0, 1].")
+    return draws
+
+
 def _pooled(posterior: HourPosterior, hours: xr.Dataset, draws: int, random_seed: int) -> xr.DataArray:
     names = list(posterior.architecture.parameters)
-    drawn = posterior.sample((draws,), hours, np.random.default_rng(random_seed))
+    drawn = posterior.sample((draws,), hours, rng_of(random_seed))
     return xr.DataArray(drawn.reshape(-1, len(names)), {"parameter": names}, ("draw", "parameter"))
 
 
 def _seeds(seeds: Seeds, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    if seeds not in SEEDS:
-        raise InputError(f"seeds is {seeds!r}; expected 'fixed' or 'fresh'.")
+    _check_seeds(seeds)
     return np.full(size, FIXED_SEED) if seeds == "fixed" else fresh_seeds(size, rng)
 
 
-def _check_size(size: int) -> int:
-    if size < 1:
-        raise InputError(f"size is {size}; expected a whole number of runs from 1 up.")
-    return size
+def _check_seeds(seeds: Seeds) -> None:
+    if seeds not in SEEDS:
+        raise InputError(f"seeds is {seeds!r}; expected 'fixed' or 'fresh'.")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from flowcal.files import Weights
@@ -15,6 +14,7 @@ from flowcal.infer.networks import matching_header
 from flowcal.infer.train import Trainer
 from flowcal.infer.um2_aleatory import AleatoryEstimator, infer_population
 from flowcal.infer.um2_epistemic import CredibleSet, Rounds, infer_epistemic_set
+from flowcal.problem import check_counts, rng_of
 from flowcal.simulate.campaign import Runner
 from flowcal.simulate.simulator import Simulator
 
@@ -30,6 +30,10 @@ class UM2Settings:
     rounds: Rounds
     draws: int
     replicates: int
+
+    def __post_init__(self) -> None:
+        check_counts(draws=self.draws)
+        check_counts(0, replicates=self.replicates)
 
 
 @dataclass(frozen=True)
@@ -98,5 +102,5 @@ def infer_um2_f_a(
     The hours may be fewer than those of E. The random seeds are for the values of X_e and for f_a.
     """
     x_e_seed, f_a_seed = random_seeds
-    x_e = e.posterior_sample(VALUES_OF_X_E, np.random.default_rng(x_e_seed))
+    x_e = e.posterior_sample(VALUES_OF_X_E, rng_of(x_e_seed))
     return infer_population(estimator, observed, x_e, settings.draws, settings.replicates, f_a_seed)

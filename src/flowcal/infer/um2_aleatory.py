@@ -34,9 +34,9 @@ from flowcal.files import Weights
 from flowcal.infer.families import COPULAS, FAMILIES, PRIOR_WIDTH, Cluster, FamilyDistribution, Form, make_copula
 from flowcal.infer.networks import FeaturePosterior, Layout, matching_header, tupled
 from flowcal.infer.train import Trainer, Training
-from flowcal.problem import Problem
+from flowcal.problem import Problem, as_numbers, check_counts, check_points, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
-from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
+from flowcal.simulate.simulator import Simulator, check_series, fresh_seeds, hours_of, problem_of
 
 __all__ = [
     "estimator_training",
@@ -74,7 +74,7 @@ def hour_statistics(y: Array, problem: Problem) -> Array:
     logarithms of the standard deviation, of that over the mean and of the typical step between neighbours;
     autocorrelations; smallest value, quartiles, largest value.
     """
-    root = np.sqrt(y[..., problem.outputs.index((*problem.limited, *problem.outputs)[0])])
+    root = np.sqrt(check_series(y, problem)[..., problem.outputs.index((*problem.limited, *problem.outputs)[0])])
     mean = root.mean(axis=1)
     centred = root - mean[:, None]
     variance = np.square(centred).mean(axis=1)
@@ -129,12 +129,13 @@ class AleatoryEstimator:
         return self.posterior.log_prob(x_a, self._features(hours, x_e))
 
     def _features(self, hours: xr.Dataset, x_e: ArrayLike) -> Array:
-        x_c = hours.x_c if "x_c" in hours else hours.x.sel(input=list(self.problem.control))
-        x_e, size = np.asarray(x_e, np.float64), len(self.problem.epistemic)
-        if x_e.shape not in ((size,), (len(x_c), size)):
-            raise InputError(f"x_e has shape {x_e.shape}; expected ({size},) or ({len(x_c)}, {size}).")
-        statistics = hour_statistics(hours.y.transpose("sample", "time", "output").values, self.problem)
-        return np.hstack([statistics, np.broadcast_to(x_e, (len(x_c), size)), x_c.values])
+        y, x_c = hours_of(hours, self.problem)
+        size = len(self.problem.epistemic)
+        x_e = as_numbers(x_e, "x_e", self.problem.epistemic)
+        if x_e.shape not in ((size,), (len(y), size)):
+            raise InputError(f"x_e has shape {x_e.shape}; expected ({size},) or ({len(y)}, {size}).")
+        x_e = check_points(np.broadcast_to(x_e, (len(y), size)), self.problem.epistemic, "x_e", within=True)
+        return np.hstack([hour_statistics(y, self.problem), x_e, x_c])
 
 
 def estimator_training(epochs: int) -> Training:
@@ -147,7 +148,8 @@ def estimator_runs(simulator: Simulator, size: int, random_seed: int, runner: Ru
 
     Runs that failed are left out.
     """
-    problem, rng = problem_of(simulator), np.random.default_rng([random_seed, 3])
+    check_counts(size=size)
+    problem, rng = problem_of(simulator), rng_of(random_seed, 3)
     x, seed = rng.random((size, len(problem.inputs))), fresh_seeds(size, rng)
     parts = [slice(start, start + RUNS_AT_A_TIME) for start in range(0, size, RUNS_AT_A_TIME)]
     campaigns = (run_campaign(simulator, x[rows], seed[rows], runner, all_needed=False) for rows in parts)
@@ -177,7 +179,9 @@ class HourLikelihood:
     """
 
     def __init__(self, draws: ArrayLike) -> None:
-        draws = np.asarray(draws, np.float64)
+        draws = as_numbers(draws, "draws")
+        if draws.ndim != 3 or not draws.size or not ((draws >= 0) & (draws <= 1)).all():
+            raise InputError(f"draws have shape {draws.shape}; expected (m, hours, d), all in [0, 1].")
         self.shape = draws.shape[:2]
         self.centre = draws.mean(axis=0)
         place = np.clip(draws.reshape(-1, draws.shape[-1]), 0, 1) * (len(NODES) - 1)
@@ -236,19 +240,14 @@ def infer_population(
     replicate gives hours random weights and the prior another centre [2]_, takes one of the values of X_e, draws a form
     by its Akaike weight [3]_ for hours so weighted, and fits it again.
 
-    Returns
-    -------
-    dict
-        'distribution' and 'replicates', for `FamilyDistribution.from_dict`; 'candidates', best first, each with its
-        name, 'aic' less that of the best, and 'distribution'.
+    The result has 'distribution' and 'replicates', for `FamilyDistribution.from_dict`; 'candidates', best first, each
+    with its name, 'aic' less that of the best, and 'distribution'.
     """
-    x_e = np.asarray(x_e, np.float64)
-    if x_e.ndim != 2 or len(x_e) < 1 or replicates < 0 or draws < 1:
-        raise InputError(
-            f"x_e has shape {x_e.shape}, draws is {draws}, replicates is {replicates}; expected (k, e) with at least "
-            "one value, 1 or more, and 0 or more."
-        )
-    rng = np.random.default_rng([random_seed, 5])
+    check_counts(draws=draws)
+    check_counts(0, replicates=replicates)
+    x_e, rng = as_numbers(x_e, "x_e"), rng_of(random_seed, 5)
+    if x_e.ndim != 2 or not len(x_e):
+        raise InputError(f"x_e has shape {x_e.shape}; expected (k, e) with at least one value.")
     likelihood = HourLikelihood(estimator.spread_evenly(draws, observed, x_e.mean(axis=0), rng))
     fits = sorted(_candidates(likelihood), key=lambda fit: fit.aic)
     by_hour = np.array([likelihood(fit.distribution) for fit in fits])
@@ -271,7 +270,8 @@ def infer_population(
 
 def fit_family(form: Form, x_a: ArrayLike) -> FamilyDistribution:
     """The likeliest distribution of a form for values of X_a (n, d) that are known themselves."""
-    return _fit(form, HourLikelihood(np.asarray(x_a, np.float64)[None]), prior_width=np.inf).distribution
+    x_a = check_points(x_a, len(form.families), "x_a", within=True)
+    return _fit(form, HourLikelihood(x_a[None]), prior_width=np.inf).distribution
 
 
 def _candidates(likelihood: HourLikelihood) -> Iterator[_Fit]:
@@ -326,6 +326,8 @@ def _fit(
 
     def loss(numbers: Array) -> float:
         log_prior = -np.square((numbers - prior_mean) / prior_width).sum() / 2
+        if not np.isfinite(numbers).all():  # a step that went too far
+            return 1e10
         with np.errstate(all="ignore"):
             value = np.sum(weight * likelihood(form.distribution(numbers))) + log_prior
         return -value if np.isfinite(value) else 1e10

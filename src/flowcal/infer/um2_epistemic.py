@@ -25,12 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Weights
 from flowcal.fingerprint import digest
-from flowcal.infer.contrasts import hours_by_point, output_contrasts, response_lags, response_loads
-from flowcal.infer.models import TurnedBox, check_points, in_cube
+from flowcal.infer.contrasts import hours_by_point, median_of, output_contrasts, response_lags, response_loads
+from flowcal.infer.models import TurnedBox, in_cube
 from flowcal.infer.networks import FeaturePosterior, Layout, matching_header
 from flowcal.infer.train import Trainer, Training
 from flowcal.infer.um2_aleatory import AleatoryEstimator
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, check_counts, check_points, check_range, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -98,10 +98,7 @@ class CredibleSet:
     def posterior_sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draws (n, e) from the posterior within the set.
 
-        Raises
-        ------
-        EmptySet
-            If hardly any draw of the posterior lies in the set.
+        Raises `EmptySet` if hardly any draw of the posterior lies in the set.
         """
         kept: list[Array] = []
         while sum(map(len, kept)) < n:
@@ -170,20 +167,12 @@ class MisspecifiedWarning(UserWarning):
 class Rounds:
     """How X_e is inferred from all hours.
 
-    Attributes
-    ----------
-    count : int
-        Rounds at least; more follow while the search box, and not the observations, cuts off the set.
-    data_sets : int
-        Simulated in each round to train on; a tenth as many again calibrate the set.
-    hours : int
-        Simulated for each control point of a data set. One is enough where the summaries of all hours agree.
-    responses : bool
-        Whether the summaries hold responses, which take many hours a point, in addition to contrasts of loads.
-    control_tolerance : float
-        Half-width within which the control points are known. Printed ones may be rounded.
-    truncation, credibility : float
-        Credibility of the region that a round leaves to the next, and of E; measured on simulated data sets [2]_.
+    There are so many rounds at least (`count`); more follow while the search box, and not the observations, cuts off
+    the set. In each, `data_sets` are simulated to train on, and a tenth as many again calibrate the set. Each has so
+    many hours for each control point; one is enough where the summaries of all hours agree. The summaries hold
+    contrasts of loads, and `responses` where asked for, which take many hours a point. The control points are known
+    within `control_tolerance`, for printed ones may be rounded. The region that a round leaves to the next has the
+    credibility `truncation`, E has `credibility`; both are measured on simulated data sets [2]_.
     """
 
     count: int
@@ -196,15 +185,9 @@ class Rounds:
     credibility: float = 0.99
 
     def __post_init__(self) -> None:
-        for name in ("count", "data_sets", "hours"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; expected a whole number from 1 up.")
-        for name in ("truncation", "credibility"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1.")
-        if not 0 <= self.control_tolerance < 1:
-            raise InputError(f"control_tolerance is {self.control_tolerance}; expected a number from 0 to below 1.")
+        check_counts(count=self.count, data_sets=self.data_sets, hours=self.hours)
+        check_range(0, 1, truncation=self.truncation, credibility=self.credibility)
+        check_range(0, 1, "[)", control_tolerance=self.control_tolerance)
 
 
 def set_training(epochs: int) -> Training:
@@ -227,14 +210,11 @@ def infer_epistemic_set(
     some round the observations look like no simulation, a `MisspecifiedWarning` says so, and the set is that of the
     round before.
 
-    Returns
-    -------
-    Weights
-        The header's 'found' has a row for each round: 'simulations', 'held_out_loss', 'volume', 'width', 'surprise'
-        (share of the data sets predicted from its set that lie as far from the others as the observed one does),
-        'cut_off' (whether the search box cuts off the set), and 'kept' (false for a last one that was a surprise).
+    In the header of the weights, 'found' has a row for each round: 'simulations', 'held_out_loss', 'volume', 'width',
+    'surprise' (share of the data sets predicted from its set that lie as far from the others as the observed one does),
+    'cut_off' (whether the search box cuts off the set), and 'kept' (false for a last one that was a surprise).
     """
-    problem, rng = problem_of(simulator), np.random.default_rng([random_seed, 4])
+    problem, rng = problem_of(simulator), rng_of(random_seed, 4)
     summary, features = _summarise_observed(observed, rounds, problem)
     e, found, box = None, [], TurnedBox.whole(len(problem.epistemic))
     for number in range(rounds.count + EXTRA):
@@ -286,8 +266,10 @@ class _Summary:
 
 def _summarise_observed(observed: xr.Dataset, rounds: Rounds, problem: Problem) -> tuple[_Summary, Array]:
     """The summary that suits the observed hours, and their features."""
-    points = hours_by_point(observed)
-    lags = np.median([response_lags(y, problem) for y in points.values()], axis=0) if rounds.responses else None
+    points = hours_by_point(observed, problem)
+    lags = median_of(np.array([response_lags(y, problem) for y in points.values()])) if rounds.responses else None
+    if lags is not None and not np.isfinite(lags).all():
+        raise InputError("hours are too calm to tell how outputs follow the load; expected rounds without responses.")
     features = _Summary(problem, tuple(points), lags).features([y[None] for y in points.values()])[0]
     kept = np.isfinite(features)
     if not kept.any() or not problem.epistemic:

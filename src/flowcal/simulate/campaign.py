@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from flowcal.errors import FlowcalWarning, InputError
-from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, label, problem_of
+from flowcal.problem import as_numbers
+from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, check_series, label, problem_of
 from flowcal.simulate.store import (
     CampaignError,
     Quarantine,
@@ -287,21 +288,19 @@ def _parts(rows: Integers, error: SimulationError) -> list[Integers]:
 
 def simulate_checked(simulator: Simulator, x: Array, seed: Integers) -> Array:
     """Series of some runs, or a `SimulationError` whatever the simulator raises or returns."""
-    expected, everyone = (len(x), *problem_of(simulator).series), np.arange(len(x))
+    problem, everyone = problem_of(simulator), np.arange(len(x))
+    expected = (len(x), *problem.series)
     try:
-        y = np.asarray(simulator.simulate(x, seed))
+        y = as_numbers(simulator.simulate(x, seed), "the output y", problem.outputs)
     except SimulationError:
         raise
+    except InputError as error:
+        raise SimulationError(str(error).removesuffix("."), everyone) from error
     except Exception as error:  # whatever a simulator of the user's may raise concerns these runs alone
         raise SimulationError(f"{type(error).__name__}: {error}", everyone) from error
     if y.shape != expected:
         raise SimulationError(f"the simulator returned shape {y.shape}; expected {expected}", everyone)
-    if y.dtype.kind not in "iuf":
-        raise SimulationError(f"the simulator returned {y.dtype} values; expected real numbers", everyone)
-    bad = np.flatnonzero(~np.isfinite(y).all(axis=(1, 2)))
-    if bad.size:
-        raise SimulationError("the simulator returned NaN or infinity", bad)
-    return y
+    return check_series(y, problem, SimulationError)
 
 
 @dataclass

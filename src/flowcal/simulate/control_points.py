@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats.qmc import LatinHypercube
 
 from flowcal.errors import InputError
-from flowcal.problem import BOUNDS
+from flowcal.problem import BOUNDS, as_numbers, check_counts, check_points
 
 __all__ = ["choose_levels", "pair_levels", "turning_point"]
 
@@ -35,7 +35,7 @@ def turning_point(levels: ArrayLike, response: ArrayLike) -> float | None:
     >>> round(turning_point(levels, np.square(levels - 0.4)[:, None]), 3)
     0.4
     """
-    levels, response = np.asarray(levels, float), np.asarray(response, float)
+    levels, response = _sweep(levels, response)
     moving = response[:, np.ptp(response, axis=0) > 1e-9 * (1 + np.abs(response).max(axis=0))]
     turns = [turn for column in moving.T if (turn := _extremum(levels, column)) is not None]
     return float(np.median(turns)) if 2 * len(turns) > moving.shape[1] else None
@@ -47,17 +47,10 @@ def choose_levels(levels: ArrayLike, response: ArrayLike, count: int) -> Array:
     `levels` (k,) of the sweep rise from 0 to 1, with m responses (k, m). Without a turning point the result is spread
     evenly, as [1]_ does for X_c3.
     """
-    levels, response = np.asarray(levels, float), np.asarray(response, float)
-    if levels.ndim != 1 or response.shape[:1] != levels.shape or not (np.diff(levels) > 0).all():
-        raise InputError(
-            f"levels have shape {levels.shape} and response {response.shape}; expected k rising levels and a row of "
-            "responses for each."
-        )
-    if not np.isfinite(response).all() or (levels[0], levels[-1]) != BOUNDS or count < 1:
-        raise InputError(
-            f"levels run from {levels[0]} to {levels[-1]}, count is {count}, and {(~np.isfinite(response)).sum()} "
-            "responses are not finite; expected levels from 0 to 1, a count from 1 up, and finite responses."
-        )
+    check_counts(count=count)
+    levels, response = _sweep(levels, response)
+    if (levels[0], levels[-1]) != BOUNDS:
+        raise InputError(f"levels run from {levels[0]} to {levels[-1]}; expected levels from 0 to 1.")
     turn = turning_point(levels, response)
     if turn is None:
         return (np.arange(count) + 0.5) / count
@@ -75,10 +68,24 @@ def choose_levels(levels: ArrayLike, response: ArrayLike, count: int) -> Array:
 
 def pair_levels(levels: list[ArrayLike], rng: np.random.Generator) -> Array:
     """Points (n, inputs) that use each of n levels per input once, by a Latin hypercube [2]_ of low discrepancy."""
-    table = np.column_stack(levels)
+    if not levels or len({np.shape(values) for values in levels}) > 1:
+        raise InputError(f"levels have shapes {[np.shape(values) for values in levels]}; expected n levels per input.")
+    table = check_points(np.column_stack(levels), len(levels), "levels", within=True)
     hypercube = LatinHypercube(d=table.shape[1], scramble=False, optimization="random-cd", rng=rng)
     rank = np.floor(hypercube.random(len(table)) * len(table)).astype(int)
     return np.take_along_axis(np.sort(table, axis=0), rank, axis=0)
+
+
+def _sweep(levels: ArrayLike, response: ArrayLike) -> tuple[Array, Array]:
+    levels, response = as_numbers(levels, "levels"), as_numbers(response, "response")
+    if levels.ndim != 1 or not len(levels) or not (np.diff(levels) > 0).all() or not np.isfinite(levels).all():
+        raise InputError(f"levels are {levels.tolist()}; expected rising numbers.")
+    if response.ndim != 2 or len(response) != len(levels) or not np.isfinite(response).all():
+        raise InputError(
+            f"response has shape {response.shape} and {(~np.isfinite(response)).sum()} values that are not finite; "
+            f"expected a row of finite numbers for each of {len(levels)} levels."
+        )
+    return levels, response
 
 
 def _extremum(levels: Array, values: Array) -> float | None:

@@ -21,7 +21,7 @@ from scipy.stats import truncweibull_min
 from flowcal.artifacts import note_file
 from flowcal.challenge import BASELINE, CONTROL, PROBLEM, TABLE_1
 from flowcal.errors import FlowcalError, InputError
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, check_counts, check_point, check_points
 from flowcal.simulate.program import read_observed_hours
 from flowcal.simulate.simulator import fresh_seeds, labelled_hours
 from flowcal.simulate.tables import file_digest, open_text, parse_number
@@ -95,12 +95,9 @@ class RealSystem:
     def observe(self, x_c: Sequence[float]) -> xr.Dataset:
         """Hours y (100, 60, 6) at one control point (3,) in [0, 1], with that point as x_c of each sample.
 
-        Raises
-        ------
-        BudgetSpent
-            If ten other points have been asked for.
+        Raises `BudgetSpent` if ten other points have been asked for.
         """
-        point = _check_control_point(x_c)
+        point = tuple((check_point(x_c, CONTROL, "x_c") + 0.0).tolist())  # the sum makes -0 the same point as 0
         if point not in self._shown:
             if not self.points_left:
                 raise BudgetSpent(
@@ -117,20 +114,10 @@ class RealSystem:
         return observed_hours(WindFarm().simulate(x, fresh_seeds(self.HOURS, rng)), point)
 
 
-def _check_control_point(x_c: Sequence[float]) -> tuple[float, ...]:
-    try:
-        point = tuple(float(value) + 0.0 for value in x_c)  # the sum makes -0 the same point as 0
-    except (TypeError, ValueError):
-        point = ()
-    low, high = BOUNDS
-    if isinstance(x_c, str) or len(point) != len(CONTROL) or not all(low <= value <= high for value in point):
-        raise InputError(f"x_c is {x_c!r}; expected {len(CONTROL)} numbers in [0, 1]: {', '.join(CONTROL)}.")
-    return point
-
-
 def observed_hours(y: NDArray[np.float64], x_c: Sequence[float], problem: Problem = PROBLEM) -> xr.Dataset:
     """Observed hours y (n, steps, outputs) at one control point (controls,) as a dataset."""
-    hours = labelled_hours(y, problem, x_c=(("sample", "control"), np.tile(x_c, (len(y), 1))))
+    point = check_point(x_c, problem.control, "x_c")
+    hours = labelled_hours(y, problem, x_c=(("sample", "control"), np.tile(point, (len(y), 1))))
     return hours.assign_coords(control=list(problem.control))
 
 
@@ -138,17 +125,14 @@ def observed_hours(y: NDArray[np.float64], x_c: Sequence[float], problem: Proble
 class Source:
     """A real system that has been, or can be, observed.
 
-    Attributes
-    ----------
-    name : str
-        ``embedded`` for the embedded real system, ``organisers`` for the organisers' example hours, or the path of a
-        folder laid out as `read_folder` asks.
+    Its name is ``embedded`` for the embedded real system, ``organisers`` for the organisers' example hours, or the path
+    of a folder laid out as `read_folder` asks.
     """
 
     name: str = "embedded"
 
     def __post_init__(self) -> None:
-        if self.name not in ("embedded", "organisers") and not os.path.isfile(Path(self.name, INDEX_FILE)):
+        if self.name not in ("embedded", "organisers") and not os.path.isfile(Path(str(self.name), INDEX_FILE)):
             raise InputError(
                 f"observations are {self.name!r}; expected 'embedded', 'organisers' or a folder with a {INDEX_FILE}."
             )
@@ -167,10 +151,7 @@ class Source:
 def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1) -> xr.Dataset:
     """Hours of a real system, y by sample, time and output, with their control points, x_c by sample and control.
 
-    Parameters
-    ----------
-    control_points : sequence of control points
-        Where to ask the embedded real system; the others have been observed at points of their own.
+    The control points are where to ask the embedded real system; the others have been observed at points of their own.
 
     Examples
     --------
@@ -179,8 +160,9 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
     {'sample': 200, 'time': 60, 'output': 6}
     """
     if source.name == "embedded":
-        system = RealSystem()
-        return xr.concat([system.observe(point) for point in control_points], "sample")
+        system, points = RealSystem(), check_points(control_points, CONTROL, "control_points", within=True)
+        check_counts(**{"the number of control_points": len(points)})
+        return xr.concat([system.observe(point) for point in points.tolist()], "sample")
     if source.name == "organisers":
         return read_organisers_file(fetch_organisers_file())
     return read_folder(Path(source.name))
@@ -189,10 +171,7 @@ def observe(source: Source, control_points: Sequence[Sequence[float]] = TABLE_1)
 def organisers_file() -> Path | None:
     """The organisers' example hours on this machine, or None where they have not been fetched.
 
-    Raises
-    ------
-    FetchFailed
-        If another file is in their place.
+    Raises `FetchFailed` if another file is in their place.
     """
     path = Path(_organisers_files().abspath) / ORGANISERS_FILE
     note_file(path)
@@ -206,10 +185,7 @@ def organisers_file() -> Path | None:
 def fetch_organisers_file() -> Path:
     """The organisers' example hours, downloaded if they are not here yet, with their checksum verified.
 
-    Raises
-    ------
-    FetchFailed
-        If the file cannot be downloaded, or is not the one it should be.
+    Raises `FetchFailed` if the file cannot be downloaded, or is not the one it should be.
     """
     files = _organisers_files()
     try:
@@ -241,11 +217,8 @@ def read_organisers_file(path: Path) -> xr.Dataset:
 def read_folder(folder: Path, problem: Problem = PROBLEM) -> xr.Dataset:
     """Your own observed hours, y by sample, time and output, and x_c by sample and control.
 
-    Parameters
-    ----------
-    folder : Path
-        Holds `control_points.csv`, with the header ``file,X_c1,X_c2,X_c3`` and a row for every file of hours beside it;
-        each such file is laid out as the organisers' `Y_out_example.csv`, with any number of hours.
+    The folder holds `control_points.csv`, with the header ``file,X_c1,X_c2,X_c3`` and a row for every file of hours
+    beside it; each such file is laid out as the organisers' `Y_out_example.csv`, with any number of hours.
     """
     rows = _read_index(folder / INDEX_FILE, problem)
     hours = [observed_hours(read_observed_hours(folder / name, None, problem), x_c, problem) for name, x_c in rows]
@@ -261,10 +234,13 @@ def _read_index(path: Path, problem: Problem) -> list[tuple[str, tuple[float, ..
             rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise InputError(f"{path.name} cannot be read: {error}.") from error
-    if not rows or [cell.strip() for cell in rows[0][1]] != header or len(rows) < 2:
+    first, cells = rows[0] if rows else (1, [])
+    if [cell.strip() for cell in cells] != header:
         raise InputError(
-            f"{path.name} starts with {str(rows[:1])[:100]}; expected the header {','.join(header)} and a row per file."
+            f"{path.name}, row {first}, is {','.join(cells)[:100]!r}; expected the header {','.join(header)}."
         )
+    if len(rows) < 2:
+        raise InputError(f"{path.name} has no row below its header; expected one for every file of hours.")
     found = [_parse_index_row(f"{path.name}, row {line}", row, header) for line, row in rows[1:]]
     if len({name for name, _ in found}) < len(found):
         raise InputError(f"{path.name} names a file more than once; expected one row per file.")

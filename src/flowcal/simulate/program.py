@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from flowcal.challenge import PROBLEM
 from flowcal.errors import InputError
 from flowcal.problem import BOUNDS, SEED_MAX, Problem
-from flowcal.simulate.simulator import SimulationError, check_runs
+from flowcal.simulate.simulator import SimulationError, check_runs, expected_of, fitting
 from flowcal.simulate.tables import ShortTableError, TableError, file_digest, read_table
 
 __all__ = [
@@ -51,7 +51,6 @@ Integers = NDArray[np.int64]
 RUN_NUMBER = "sample_no"
 SEEDS = f"a whole number in [1, {SEED_MAX}]"
 MOST_RUNS = 10_000_000
-CEILING_TOLERANCE = 1e-6  # relative; writers round
 
 
 def write_runs(path: Path, x: Array, seed: Integers) -> None:
@@ -82,11 +81,8 @@ def write_output(path: Path, y: Array) -> None:
 def read_output(path: Path, runs: int, problem: Problem = PROBLEM) -> Array:
     """Read y (runs, steps, outputs) from a `Y_out.csv`; NaN and infinity are passed on.
 
-    Raises
-    ------
-    TableError
-        If a row is not numbers, rows are missing, left over or out of order, or a value cannot be: negative, or above
-        the ceiling of a maximised output.
+    Raises `TableError` if a row is not numbers, rows are missing, left over or out of order, or a value cannot be (see
+    `fitting`).
     """
     expected = runs * problem.steps
     table, lines = read_table(path, expected, len(problem.outputs) + 1, last_may_be_cut=True)
@@ -102,16 +98,13 @@ def read_observed_hours(path: Path, hours: int | None = None, problem: Problem =
     """Read hours (n, steps, outputs) that the real system showed, such as the organisers' `Y_out_example.csv`.
 
     Columns are picked by their names in the header: the outputs and ``sample_no``; there may be others. A first row of
-    zeros is skipped.
+    zeros that belongs to no hour is skipped.
 
-    Parameters
-    ----------
-    hours : int, optional
-        How many hours the file has to hold; any number from one up if not given.
+    The file has to hold so many hours, or any number from one up if none is given.
     """
     names = (*problem.outputs, RUN_NUMBER)
     table, lines = read_table(path, MOST_RUNS, names)
-    if not table[0].any():
+    if not table[0].any() and (len(table) % problem.steps or table[1:2].any()):  # else a calm hour begins so
         table, lines = table[1:], lines[1:]
     found, rest = divmod(len(table), problem.steps)
     if rest or not found:
@@ -122,7 +115,7 @@ def read_observed_hours(path: Path, hours: int | None = None, problem: Problem =
     if hours is not None and found != hours:
         raise TableError(f"{path.name} holds {found} hours; expected {hours}.")
     y = _series(table, lines, path, problem)
-    _refuse(~np.isfinite(y), "finite numbers", y, lines, path, problem)
+    _refuse(~np.isfinite(y), y, lines, path, problem)
     return y
 
 
@@ -149,20 +142,17 @@ def _series(table: Array, lines: Integers, path: Path, problem: Problem) -> Arra
             np.arange(run, len(blocks)),
         )
     y = np.ascontiguousarray(blocks[:, :, :-1])
-    _refuse(np.isfinite(y) & (y < 0), "numbers from 0 up", y, lines, path, problem)
-    if problem.ceiling is not None:
-        above = np.isfinite(y) & (y > problem.ceiling * (1 + CEILING_TOLERANCE))
-        above &= np.isin(problem.outputs, problem.maximised)
-        _refuse(above, f"at most the ceiling, {problem.ceiling}", y, lines, path, problem)
+    _refuse(np.isfinite(y) & ~fitting(y, problem), y, lines, path, problem)
     return y
 
 
-def _refuse(bad: NDArray[np.bool_], expected: str, y: Array, lines: Integers, path: Path, problem: Problem) -> None:
+def _refuse(bad: NDArray[np.bool_], y: Array, lines: Integers, path: Path, problem: Problem) -> None:
     if bad.any():
         run, step, output = np.argwhere(bad)[0].tolist()
+        name, value = problem.outputs[output], y[run, step, output]
         raise TableError(
-            f"{path.name}, row {lines[run * problem.steps + step]}, {problem.outputs[output]}, is "
-            f"{y[run, step, output]}; expected {expected}.",
+            f"{path.name}, row {lines[run * problem.steps + step]}, {name}, is {value}; expected "
+            f"{expected_of(value, name, problem)}.",
             np.flatnonzero(bad.any(axis=(1, 2))),
         )
 
@@ -204,13 +194,8 @@ class Executable:
 
     Every batch runs in a private folder that is removed afterwards, so batches may run side by side.
 
-    Parameters
-    ----------
-    command : str, Path or sequence of str
-        The program, or the program and its first arguments; the path of the input file is added last. No shell is
-        involved.
-    time_limit : float
-        Seconds that a batch may take.
+    The command is the program, or the program and its first arguments; the path of the input file is added last. No
+    shell is involved. A batch may take so many seconds (`time_limit`).
     """
 
     def __init__(

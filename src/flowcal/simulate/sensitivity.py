@@ -15,7 +15,8 @@ from scipy.stats import sobol_indices
 from scipy.stats.qmc import Sobol
 
 from flowcal.challenge import INPUTS, SWEEP_BASE, SWEEP_SEED
-from flowcal.problem import SEED_MAX
+from flowcal.errors import InputError
+from flowcal.problem import SEED_MAX, check_counts, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, objective, peaks, problem_of
 
@@ -59,19 +60,14 @@ def sobol(
     These are the mean of all maximised outputs together and the peak of each limited output. All inputs are uniform on
     [0, 1]; the seed is uniform over its range and counts as one more input.
 
-    Parameters
-    ----------
-    base_samples : int
-        Power of two; the simulator is run as often for each input, for the seed, and twice more.
-    resamples : int
-        Bootstrap resamples.
-
-    Returns
-    -------
-    Dataset
-        first_order and total by quantity, source (the inputs and 'seed') and bound ('estimate', 'low', 'high').
+    The simulator is run `base_samples` times, a power of two, for each input, for the seed, and twice more. The
+    dataset has first_order and total by quantity, source (the inputs and 'seed') and bound ('estimate', 'low',
+    'high').
     """
-    problem, rng = problem_of(simulator), np.random.default_rng(random_seed)
+    check_counts(base_samples=base_samples, resamples=resamples)
+    if base_samples.bit_count() != 1:
+        raise InputError(f"base_samples is {base_samples}; expected a power of two, such as 1024.")
+    problem, rng = problem_of(simulator), rng_of(random_seed)
     sources = [*problem.inputs, "seed"]
     unit = Sobol(2 * len(sources), rng=rng).random(base_samples)
     f = _quantities_of(_saltelli_design(*np.split(unit, 2, axis=1)), simulator, runner)

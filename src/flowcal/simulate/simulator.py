@@ -9,20 +9,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from flowcal.challenge import PROBLEM
 from flowcal.errors import FlowcalError, InputError
-from flowcal.problem import BOUNDS, SEED_MAX, Problem
+from flowcal.problem import SEED_MAX, Problem, as_numbers, check_counts, check_points
 
 __all__ = [
     "SimulationError",
     "Simulator",
     "check_hours",
     "check_runs",
+    "check_series",
+    "expected_of",
+    "fitting",
     "fresh_seeds",
+    "hours_of",
     "label",
     "labelled_hours",
     "objective",
     "peaks",
     "problem_of",
 ]
+
+CEILING_TOLERANCE = 1e-6  # relative; writers round
+SERIES = ("sample", "time", "output")
+LARGEST = 1e15  # no output is larger; numbers that stand for missing values are
 
 
 @runtime_checkable
@@ -78,6 +86,7 @@ def describe_rows(rows: NDArray[np.int64], most: int = 5) -> str:
 
 def fresh_seeds(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Random seeds (count,), one for each run."""
+    check_counts(0, count=count)
     return rng.integers(1, SEED_MAX, count, endpoint=True)
 
 
@@ -85,35 +94,52 @@ def check_runs(
     x: ArrayLike, seed: ArrayLike, problem: Problem = PROBLEM
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Inputs x (n, inputs) and seeds (n,) as arrays, or an `InputError` naming what does not fit."""
-    x, seed = _as_numbers(x, "x"), _as_numbers(seed, "seed")
-    names = problem.inputs
-    if x.ndim != 2 or x.shape[1] != len(names):
-        raise InputError(f"x has shape {x.shape}; expected (n, {len(names)}), one row a run: {', '.join(names)}.")
+    x, seed = check_points(x, problem.inputs, "x", within=True), as_numbers(seed, "seed")
     if seed.shape != x.shape[:1]:
         raise InputError(f"seed has shape {seed.shape}; expected one seed a run, ({x.shape[0]},).")
-    _check_range(x, *BOUNDS, "x", "numbers in [0, 1]", names)
-    _check_range(seed, 1, SEED_MAX, "seed", f"integers in [1, {SEED_MAX}]", names)
-    if not np.array_equal(seed, np.trunc(seed)):
-        row = np.flatnonzero(seed != np.trunc(seed))[0]
-        raise InputError(f"seed of row {row} is {seed[row]}; expected integers in [1, {SEED_MAX}].")
-    return np.ascontiguousarray(x, dtype=np.float64), np.ascontiguousarray(seed, dtype=np.int64)
+    for row in np.flatnonzero(~((seed >= 1) & (seed <= SEED_MAX) & (seed == np.trunc(seed))))[:1]:
+        raise InputError(f"seed of row {row} is {seed[row]:.12g}; expected integers in [1, {SEED_MAX}].")
+    return np.ascontiguousarray(x), np.ascontiguousarray(seed, dtype=np.int64)
 
 
-def _as_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{name} holds {array.dtype} values; expected real numbers.")
-    return array
+def fitting(y: NDArray[np.float64], problem: Problem) -> NDArray[np.bool_]:
+    """Which values of series y (..., outputs) can be: finite, from 0 up, and below the ceiling of what is maximised.
+
+    It is the one rule for what simulators return, what programs write, and what files of observed hours hold.
+    """
+    fits: NDArray[np.bool_] = (y >= 0) & (y <= _largest(problem))
+    return fits
 
 
-def _check_range(
-    array: NDArray[Any], low: float, high: float, name: str, expected: str, inputs: tuple[str, ...]
-) -> None:
-    fits = (array >= low) & (array <= high)
-    if not fits.all():
-        place = tuple(np.argwhere(~fits)[0].tolist())
-        where = f"row {place[0]}" + (f", {inputs[place[1]]}," if len(place) > 1 else "")
-        raise InputError(f"{name} of {where} is {array[place]}; expected {expected}.")
+@cache
+def _largest(problem: Problem) -> NDArray[np.float64]:
+    """Largest value (outputs,) that each output can take."""
+    ceiling = LARGEST if problem.ceiling is None else problem.ceiling * (1 + CEILING_TOLERANCE)
+    return np.where(np.isin(problem.outputs, problem.maximised), ceiling, LARGEST)
+
+
+def expected_of(value: float, output: str, problem: Problem) -> str:
+    """What was expected instead of a value of an output that does not fit."""
+    if 0 <= value < np.inf and problem.ceiling is not None and output in problem.maximised:
+        return f"at most the ceiling, {problem.ceiling}"
+    return f"finite numbers from 0 to {LARGEST:g}" if LARGEST < value < np.inf else "finite numbers from 0 up"
+
+
+def check_series(
+    y: NDArray[np.float64], problem: Problem, error: type[FlowcalError] = InputError
+) -> NDArray[np.float64]:
+    """Series y (..., steps, outputs), or an error, with the rows concerned if it is a `SimulationError`."""
+    if y.shape[-2:] != problem.series:
+        raise InputError(f"y has shape {y.shape}; expected (..., {problem.steps}, {len(problem.outputs)}).")
+    fits = fitting(y, problem)
+    if fits.all():
+        return y
+    *rows, step, output = place = tuple(np.argwhere(~fits)[0].tolist())
+    name, hour = problem.outputs[output], ", ".join(map(str, rows))
+    reason = f"y of hour {hour}, minute {step}, {name}, is {y[place]}; expected {expected_of(y[place], name, problem)}"
+    if error is SimulationError:
+        raise SimulationError(reason, np.flatnonzero(~fits.all(axis=(1, 2))))
+    raise error(f"{reason}.")
 
 
 def labelled_hours(y: ArrayLike, problem: Problem = PROBLEM, **more: tuple[Any, ...]) -> xr.Dataset:
@@ -125,7 +151,10 @@ def labelled_hours(y: ArrayLike, problem: Problem = PROBLEM, **more: tuple[Any, 
     >>> hours.unit.sel(output="y1").item()
     'MW'
     """
-    return label(xr.Dataset({"y": (("sample", "time", "output"), y), **more}), problem)
+    y = as_numbers(y, "y", problem.outputs)
+    if y.ndim != 3 or y.shape[1:] != problem.series:
+        raise InputError(f"y has shape {y.shape}; expected (n, {problem.steps}, {len(problem.outputs)}).")
+    return label(xr.Dataset({"y": (SERIES, y), **more}), problem)
 
 
 def label(hours: xr.Dataset, problem: Problem = PROBLEM) -> xr.Dataset:
@@ -143,7 +172,7 @@ def _coordinates(problem: Problem, inputs: bool) -> xr.Coordinates:
 
 def objective(hours: xr.Dataset, problem: Problem = PROBLEM) -> xr.DataArray:
     """Mean over the series of the sum of what is maximised, by sample; its expectation is the objective J."""
-    total = hours.y.sel(output=list(problem.maximised)).sum("output").mean("time")
+    total = hours.y.sel(output=list(problem.maximised)).sum("output", skipna=False).mean("time", skipna=False)
     unit = problem.units[problem.columns(problem.maximised)[0]] if problem.maximised else "1"
     labelled: xr.DataArray = total.assign_attrs(units=unit, long_name=f"mean of {' + '.join(problem.maximised)}")
     return labelled
@@ -151,7 +180,7 @@ def objective(hours: xr.Dataset, problem: Problem = PROBLEM) -> xr.DataArray:
 
 def peaks(hours: xr.Dataset) -> xr.DataArray:
     """Largest value within the series of each output, by sample and output."""
-    largest: xr.DataArray = hours.y.max("time").assign_attrs(long_name="largest value within the hour")
+    largest: xr.DataArray = hours.y.max("time", skipna=False).assign_attrs(long_name="largest value within the hour")
     return largest
 
 
@@ -160,31 +189,28 @@ def check_hours(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Hours y (n, steps, outputs) and control points x_c (n, controls) as arrays fit for inference.
 
-    Raises
-    ------
-    InputError
-        If there are no hours, a shape does not fit, a value is negative, infinite or NaN, or a control point leaves
-        [0, 1].
+    Raises `InputError` if there are no hours, a shape does not fit, a value cannot be (see `fitting`), or a control
+    point leaves [0, 1].
     """
-    y, x_c = np.asarray(y, np.float64), np.asarray(x_c, np.float64)
+    y = as_numbers(y, "y", problem.outputs)
+    x_c = check_points(x_c, problem.control, "x_c", within=True) if problem.control else np.empty((len(y), 0))
     steps, outputs = problem.series
-    controls = len(problem.control)
     if y.ndim != 3 or len(y) < 1 or y.shape[1:] != problem.series:
         raise InputError(f"y has shape {y.shape}; expected (n, {steps}, {outputs}) with at least one hour.")
-    if x_c.shape != (len(y), controls):
-        raise InputError(f"x_c has shape {x_c.shape}; expected one control point an hour, ({len(y)}, {controls}).")
-    bad = np.argwhere(~(np.isfinite(y) & (y >= 0)))
-    if bad.size:
-        hour, minute, output = bad[0].tolist()
+    if len(x_c) != len(y):
+        raise InputError(f"x_c has shape {x_c.shape}; expected one control point an hour, {len(y)}.")
+    return check_series(y, problem), x_c
+
+
+def hours_of(hours: xr.Dataset, problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Series y and control points x_c of observed or simulated hours, in the order of their names, by `check_hours`."""
+    if "y" not in hours or (problem.control and not {"x_c", "x"} & set(hours)) or set(hours.y.dims) != set(SERIES):
         raise InputError(
-            f"y of hour {hour}, minute {minute}, {problem.outputs[output]}, is {y[hour, minute, output]}; expected "
-            "finite numbers from 0 up."
+            f"the hours have {', '.join(map(str, hours))} by {', '.join(map(str, hours.dims))}; expected y by sample, "
+            "time and output, and x_c or x by sample."
         )
-    low, high = BOUNDS
-    bad = np.argwhere(~((x_c >= low) & (x_c <= high)))
-    if bad.size:
-        hour, control = bad[0].tolist()
-        raise InputError(
-            f"x_c of hour {hour}, {problem.control[control]}, is {x_c[hour, control]}; expected numbers in [0, 1]."
-        )
-    return y, x_c
+    y = hours.y.transpose(*SERIES)
+    if not problem.control:
+        return check_hours(y, [], problem)
+    x_c = hours.x_c if "x_c" in hours else hours.x.sel(input=list(problem.control)).rename(input="control")
+    return check_hours(y, x_c.transpose("sample", "control"), problem)

@@ -28,7 +28,7 @@ from zarr.errors import BaseZarrError
 
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Record, read_record, write_json
-from flowcal.simulate.simulator import SimulationError
+from flowcal.simulate.simulator import LARGEST, SimulationError
 
 __all__ = [
     "CampaignError",
@@ -83,19 +83,8 @@ class Results:
 class StoredResults(Results):
     """Results in a zarr store with a checksum on every chunk, which only this process may open (see `only_user`).
 
-    Parameters
-    ----------
-    path : Path
-        Of the store, which is created if it does not exist.
-    identity : dict of str to str
-        The simulator's.
-    chunk : int
-        Runs that are stored as one file; an existing store keeps its own number.
-
-    Raises
-    ------
-    CampaignError
-        If the path holds something else, or another campaign.
+    A store that does not exist is created. It holds so many runs (`chunk`) in one file; an existing one keeps its own
+    number. Raises `CampaignError` if the path holds something else, or another campaign.
     """
 
     def __init__(
@@ -147,7 +136,8 @@ class StoredResults(Results):
         if not file.exists():
             return rows
         try:
-            return rows[~np.isfinite(self.get(index)).all(axis=(1, 2))]
+            y = self.get(index)
+            return rows[~((y >= 0) & (y <= LARGEST)).all(axis=(1, 2))]
         except ValueError:  # checksum or length
             warnings.warn(f"chunk {index} of {self._path} is damaged and is run again", stacklevel=2)
             file.unlink()
@@ -207,10 +197,7 @@ class _FailedRuns(Record):
 class Quarantine:
     """Runs that failed every time they were tried, by row of the campaign x and seed, listed in a JSON file if named.
 
-    Raises
-    ------
-    CampaignError
-        If the file exists and is no list of failed runs of this campaign.
+    Raises `CampaignError` if the file exists and is no list of failed runs of this campaign.
     """
 
     def __init__(self, path: Path | None, x: Array, seed: Integers) -> None:

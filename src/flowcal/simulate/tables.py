@@ -1,5 +1,6 @@
 """Tables of numbers in text files, read strictly; errors name the file, and the row and column counted from 1."""
 
+import csv
 import hashlib
 import os
 import stat
@@ -55,12 +56,8 @@ def read_table(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Numbers (rows, columns) of a text file, and the line (rows,) of each row in the file.
 
-    Parameters
-    ----------
-    columns : int or sequence of str
-        How many columns there are, without a header; or the names in a header of those that are wanted.
-    last_may_be_cut : bool
-        Whether a last line that its writer did not finish is left out, as where the caller counts the rows.
+    `columns` says how many there are, without a header, or names those in a header that are wanted. A last line that
+    its writer did not finish is left out if it may be cut, as where the caller counts the rows.
     """
     width = columns if isinstance(columns, int) else len(columns)
     with open_text(path, (most_rows + 2) * width * BYTES_PER_NUMBER) as file:
@@ -77,7 +74,10 @@ def read_table(
 
 def _read_header(file: TextIO, path: Path, names: Sequence[str]) -> tuple[list[int], int]:
     """Positions of the named columns, and how many columns there are."""
-    header = [cell.strip() for cell in file.readline(LONGEST_LINE).split(",")]
+    try:
+        header = _cells(file.readline(LONGEST_LINE))
+    except ValueError as error:
+        raise TableError(f"{path.name}, row 1, {error}.") from error
     if any(header.count(name) != 1 for name in names):
         raise TableError(
             f"{path.name} starts with {','.join(header)[:100]!r}; expected a header with the columns {','.join(names)}."
@@ -93,7 +93,7 @@ def _rows(
         if text.isspace():
             continue
         try:
-            numbers = _parse(text.split(","), picked, columns)
+            numbers = _parse(_cells(text), picked, columns)
         except ValueError as error:
             if last_may_be_cut and not text.endswith("\n"):
                 return
@@ -101,16 +101,25 @@ def _rows(
         yield line, *numbers
 
 
+def _cells(text: str) -> list[str]:
+    """The cells of a line between commas, in quotation marks or not."""
+    if '"' not in text:
+        return [cell.strip() for cell in text.split(",")]
+    try:
+        return [cell.strip() for cell in next(csv.reader([text.strip()], skipinitialspace=True, strict=True))]
+    except csv.Error:
+        raise ValueError("has a quotation mark without its other; expected numbers between commas") from None
+
+
 def _parse(cells: list[str], picked: list[int], columns: int) -> list[float]:
     if len(cells) != columns:
-        raise ValueError(f"has {len(cells)} columns; expected {columns}")
+        raise ValueError(f"has {len(cells)} columns; expected {columns}, separated by commas")
     numbers = []
     for column in picked:
         try:
             numbers.append(parse_number(cells[column]))
         except ValueError:
-            cell = cells[column].strip()[:40]
-            raise ValueError(f"column {column + 1}, is {cell!r}; expected a number") from None
+            raise ValueError(f"column {column + 1}, is {cells[column][:40]!r}; expected a number") from None
     return numbers
 
 
