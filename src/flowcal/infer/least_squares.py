@@ -28,7 +28,7 @@ from scipy.stats import chi2
 
 from flowcal.errors import InputError
 from flowcal.infer.contrasts import hours_by_point, output_contrasts
-from flowcal.problem import BOUNDS, Problem
+from flowcal.problem import BOUNDS, Problem, check_counts, rng_of
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, problem_of
 
@@ -81,7 +81,8 @@ def fit_contrasts(
     InputError
         If the problem limits fewer than two outputs, or all hours are calm.
     """
-    problem, rng = problem_of(simulator), np.random.default_rng(random_seed)
+    check_counts(hours=hours, starts=starts)
+    problem, rng = problem_of(simulator), rng_of(random_seed)
     if len(problem.limited) < 2:
         raise InputError(f"the problem limits {problem.limited}; contrasts need at least two limited outputs.")
     each_by_point = {x_c: _contrasts_of_hours(y, problem) for x_c, y in hours_by_point(observed).items()}
