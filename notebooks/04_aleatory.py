@@ -519,14 +519,14 @@ glue("minutes", f"{minutes['as published']:.1f}", display=False)
 
 # %% tags=["hide-input"]
 for name in models:
-    study.number(f"loss [nats], {name}", fresh_loss[name], within=0.2)
+    study.number(f"loss [nats], {name}", fresh_loss[name], within=0.4)
     study.number(
         f"energy distance of f_a, {name}",
         scores[name]["energy_distance"],
-        within=0.5,
+        within=0.6,
     )
     for position, share in enumerate(covered[name], 1):
-        study.number(f"coverage of X_a{position}, {name}", share, within=0.1)
+        study.number(f"coverage of X_a{position}, {name}", share, within=0.4)
 study.number("energy distance of direct draws", limit, within=1e-4)
 
 # %% [markdown]
