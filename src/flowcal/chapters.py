@@ -9,9 +9,6 @@ import ast
 import json
 import os
 import shlex
-import signal
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,24 +16,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import filelock
 import jupytext
 import nbformat
 import papermill
 import yaml
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
-from traitlets.config import Config
 
-from flowcal.artifacts import RECORD, file_digest, is_undamaged
-from flowcal.code import FOLDER, closure_of_text, code_digest, libraries, reads_in, statements_of
+from flowcal.artifacts import file_digest, is_undamaged
+from flowcal.code import closure_of_text, code_digest, libraries, reads_in, statements_of
 from flowcal.errors import FlowcalError, InputError
-from flowcal.files import read_record, write_json
+from flowcal.files import read_record, temporary_folder, write_json
+from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, socket_folder
 from flowcal.provenance import Execution, collect_provenance, keep_provenance, read_consumed
 from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, split_command
 
@@ -56,7 +51,6 @@ __all__ = [
 ]
 
 IGNORED_OUTPUT = "nbval-ignore-output"
-AT_ONCE = 2  # chapters that are executed side by side
 
 
 class ChapterFailed(FlowcalError):
@@ -260,9 +254,10 @@ def run_chapters(names: Sequence[str], settings: Settings) -> None:
         held = {chapter.name: locks.enter_context(_held(chapter, folder)) for chapter in chapters}
         try:
             made = _run_in_order(chapters, forced, settings, pool, held)
-        except BaseException as error:
-            if not isinstance(error, ChapterFailed):
-                _end_kernels()
+        except ChapterFailed:
+            raise
+        except BaseException:
+            end_kernels()
             raise
     if not made:
         print("all chapters are fresh")
@@ -334,9 +329,9 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
         "libraries": libraries(find_root() / "requirements.txt"),
     }
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="flowcal-") as private:
-        executed = _execute(chapter, settings, partial, Path(private))
-        used, files = read_consumed(Path(private, "record"))
+    with temporary_folder(socket_folder()) as private:
+        executed = _execute(chapter, settings, partial, private)
+        used, files = read_consumed(private / "record")
     wall_time = round(time.perf_counter() - start, 1)
     keep_provenance(executed, collect_provenance(folder, chapter.name, used, settings.profile, wall_time))
     nbformat.write(executed, partial)
@@ -361,7 +356,7 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
             language="python",
             record_timing=False,
             progress_bar=False,
-            config=_kernel_config(private, record),
+            config=kernel_config(private, record),
         )
     except PapermillExecutionError as error:
         cell = "\n".join(f"    {line}" for line in error.source.splitlines())
@@ -374,48 +369,6 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
             f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
         ) from None
     return _tidied(executed, bool(_budget(chapter, settings.profile)))
-
-
-class _Kernel(AsyncKernelManager):
-    """Runs the kernel of this interpreter and this package, whatever is installed, and tells it where to record."""
-
-    running: ClassVar[set["_Kernel"]] = set()
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """How the kernel is started."""
-        command = [sys.executable, "-m", "flowcal.kernel", "-f", "{connection_file}"]
-        threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
-        env = {name: os.environ.get(name) or threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
-        return KernelSpec(argv=command, language="python", env=env | {RECORD: self.config.Flowcal.record})
-
-    async def _async_post_start_kernel(self, **options: Any) -> None:
-        """Remember it, so that it ends with the command."""
-        await super()._async_post_start_kernel(**options)
-        self.running.add(self)
-
-    post_start_kernel = _async_post_start_kernel
-
-
-def _kernel_config(private: Path, record: Path) -> Config:
-    """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
-    config = Config({"NotebookClient": {"kernel_manager_class": _Kernel}, "Flowcal": {"record": str(record)}})
-    socket = str(private / "kernel")
-    if os.name == "posix" and len(socket) < 90:  # a socket's name may have 107 characters, ours end in -1 to -5
-        config.update({"KernelManager": {"transport": "ipc", "ip": socket}})
-    return config
-
-
-def _end_kernels() -> None:
-    """End every kernel that this process has started, and what these have started."""
-    for kernel in _Kernel.running:
-        process = getattr(kernel.provisioner, "pid", None)
-        if process and os.name == "posix":
-            try:
-                os.killpg(os.getpgid(process), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
 
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:

@@ -5,10 +5,8 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from flowcal.simulate.observed import Source
 from flowcal.simulate.program import Executable
 from flowcal.simulate.simulator import Simulator
 from flowcal.simulate.windfarm import WindFarm
+from flowcal.simulate.workers import worker_processes
 
 if TYPE_CHECKING:
     from flowcal.infer.train import Trainer
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["ClaimFailed", "Study", "chapter_lock", "chapter_names", "find_root", "make_simulator", "split_command"]
 
 EMBEDDED = ("windfarm", "embedded")
+TIME_LIMIT = "FLOWCAL_TIME_LIMIT"  # environment variable: seconds that each call of a program may take
+ADDRESS = r"([a-z]+://)?[^\s/]+:[0-9]{1,5}"
 SIDE_BY_SIDE = 2  # processes that make the artifacts of one chapter
 
 
@@ -81,6 +82,7 @@ class Study:
         self.source = Source(observations)
         self.simulator = make_simulator(simulator)
         self._is_embedded = (simulator, observations) == EMBEDDED
+        check_scheduler(scheduler)
         self.runner = _make_runner(self.simulator, scheduler, root / "artifacts" / "campaigns", allowed_share)
         self.box: dict[str, Any] = {"simulator": self.simulator, "runner": self.runner}
         other = "" if self._is_embedded else f"-{digest([self.simulator.identity, self.source.identity])[:8]}"
@@ -106,7 +108,7 @@ class Study:
 
         `each` holds the settings of its own of every artifact.
         """
-        with ProcessPoolExecutor(SIDE_BY_SIDE, get_context("spawn")) as pool:
+        with worker_processes(SIDE_BY_SIDE) as pool:
             made = [pool.submit(_keep, self._shelf, name, function, {**settings, **own}) for name, own in each.items()]
             for future in made:
                 future.result()
@@ -197,8 +199,22 @@ def make_simulator(name: str) -> Simulator:
     if name == "windfarm":
         return WindFarm()
     if kind == "executable" and path.strip():
-        return Executable(split_command(path))
+        return Executable(split_command(path), _time_limit())
     raise InputError(f"simulator is {name!r}; expected 'windfarm' or 'executable:PATH'.")
+
+
+def _time_limit() -> float:
+    text = os.environ.get(TIME_LIMIT) or "3600"
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{TIME_LIMIT} is {text!r}; expected seconds.") from None
+
+
+def check_scheduler(address: str | None) -> None:
+    """Refuse what cannot be the address of a Dask scheduler."""
+    if address is not None and not re.fullmatch(ADDRESS, address):
+        raise InputError(f"scheduler is {address!r}; expected an address such as tcp://host:8786.")
 
 
 def split_command(command: str) -> list[str]:
