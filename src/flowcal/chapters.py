@@ -12,7 +12,7 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,8 +32,8 @@ from flowcal.code import closure_of_text, code_digest, libraries, reads_in, stat
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record, temporary_folder, write_json
 from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, socket_folder
-from flowcal.provenance import Execution, collect_provenance, keep_provenance, read_consumed
-from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, split_command
+from flowcal.provenance import Execution, collect_provenance, has_own_edit, keep_provenance, read_consumed
+from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, locked, split_command
 
 __all__ = [
     "Chapter",
@@ -48,9 +48,12 @@ __all__ = [
     "run_chapters",
     "select_chapters",
     "states",
+    "unpaired_edits",
 ]
 
 IGNORED_OUTPUT = "nbval-ignore-output"
+BUSY = "another command that is running chapter {!r} in this folder"
+EDITED = "holds an edit that its text lacks: 'jupytext --to py:percent' of it keeps the edit, deleting it does not."
 
 
 class ChapterFailed(FlowcalError):
@@ -79,7 +82,7 @@ class Settings:
         """The same settings with paths that hold from every working folder."""
         kind, colon, command = self.simulator.partition(":")
         simulator = f"{kind}:{shlex.join(split_command(command))}" if colon else self.simulator
-        named = self.observations in ("embedded", "organisers")
+        named = self.observations in ("", "embedded", "organisers")
         observations = self.observations if named else str(Path(self.observations).absolute())
         return replace(self, simulator=simulator, observations=observations)
 
@@ -100,7 +103,12 @@ class Chapter:
         """All its code cells, without the lines that only IPython understands."""
         cells = [cell.source for cell in read_source(self).cells if cell.cell_type == "code"]
         lines = "\n".join(cells).splitlines()
-        return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+        program = "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+        try:
+            ast.parse(program)
+        except SyntaxError as error:
+            raise InputError(f"{self.source.name} is no Python program: {error}; it has {error.text!r}.") from error
+        return program
 
 
 @dataclass(frozen=True)
@@ -207,9 +215,7 @@ def _parameters(chapter: Chapter, settings: Settings) -> dict[str, str]:
 def chapter_budget(name: str, profile: str) -> dict[str, Any]:
     """A chapter's budgets in a profile, as its cell of parameters and the profile's file state them."""
     (chapter,) = select_chapters([name])
-    cells = [cell.source for cell in read_source(chapter).cells if "parameters" in cell.metadata.get("tags", [])]
-    assigned = [node for node in ast.parse("\n".join(cells)).body if isinstance(node, ast.Assign)]
-    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned} | _budget(chapter, profile)
+    return _assigned(chapter) | _budget(chapter, profile)
 
 
 def _budget(chapter: Chapter, profile: str) -> dict[str, Any]:
@@ -217,20 +223,24 @@ def _budget(chapter: Chapter, profile: str) -> dict[str, Any]:
     if profile == "quick":
         return {}
     path = find_root() / "profiles" / f"{profile}.yml"
-    found = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(chapter.name, {})
-    if unknown := sorted(set(found) - _assigned(chapter)):
+    try:
+        found = dict((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(chapter.name) or {})
+    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        line = f", near line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
+        raise InputError(f"{path.name} cannot be read{line}; expected, by chapter, budgets by name.") from error
+    if unknown := sorted(map(str, found.keys() - _assigned(chapter).keys())):
         raise InputError(
             f"{path.name} sets {', '.join(unknown)} for chapter {chapter.name!r}; expected names that its cell of "
             "parameters assigns."
         )
-    return dict(found)
+    return found
 
 
-def _assigned(chapter: Chapter) -> set[str]:
-    """Names that the cell of parameters assigns."""
-    cells = [cell for cell in read_source(chapter).cells if "parameters" in cell.metadata.get("tags", [])]
-    statements = [node for cell in cells for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Assign)]
-    return {target.id for node in statements for target in node.targets if isinstance(target, ast.Name)}
+def _assigned(chapter: Chapter) -> dict[str, Any]:
+    """What the cell of parameters assigns."""
+    cells = [cell.source for cell in read_source(chapter).cells if "parameters" in cell.metadata.get("tags", [])]
+    assigned = [node for node in ast.parse("\n".join(cells)).body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned}
 
 
 def run_chapters(names: Sequence[str], settings: Settings) -> None:
@@ -248,10 +258,17 @@ def run_chapters(names: Sequence[str], settings: Settings) -> None:
         If one stops with an error; those that are finished, and the one beside it, are kept.
     """
     settings = settings.resolved()
+    for pair in unpaired_edits():
+        print(f"note: {pair} {EDITED}")
     folder, forced = settings.folder(), {chapter.name for chapter in select_chapters(names)}
     chapters = _needed(forced, settings) if forced else find_chapters()
     with ExitStack() as locks, ThreadPoolExecutor(AT_ONCE) as pool:
-        held = {chapter.name: locks.enter_context(_held(chapter, folder)) for chapter in chapters}
+        held = {
+            name: locks.enter_context(
+                locked(chapter_lock(folder, name), f"another command that is running chapter {name!r}")
+            )
+            for name in (chapter.name for chapter in chapters)
+        }
         try:
             made = _run_in_order(chapters, forced, settings, pool, held)
         except ChapterFailed:
@@ -299,23 +316,6 @@ def _needed(names: set[str], settings: Settings) -> list[Chapter]:
         if chapter.name in wanted:
             wanted.update(_earlier(chapter, found[chapter.name]))
     return [chapter for chapter in every if chapter.name in wanted]
-
-
-@contextmanager
-def _held(chapter: Chapter, folder: Path) -> Iterator[filelock.FileLock]:
-    """The lock of a chapter, for which a second command in the same folder waits."""
-    path = chapter_lock(folder, chapter.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path, thread_local=False)
-    try:
-        lock.acquire(timeout=1)
-    except filelock.Timeout:
-        print(f"waiting for another command that is running chapter {chapter.name!r} in this folder")
-        lock.acquire()
-    try:
-        yield lock
-    finally:
-        lock.release()
 
 
 def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
@@ -373,10 +373,21 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
 
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:
     """The chapter's text notebook, with cell names that are the same at every reading."""
-    notebook: nbformat.NotebookNode = jupytext.read(chapter.source)
+    try:
+        notebook: nbformat.NotebookNode = jupytext.read(chapter.source)
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{chapter.source.name} cannot be read as a notebook: {str(error).splitlines()[0]}."
+        ) from error
     for position, cell in enumerate(notebook.cells):
         cell["id"] = f"{chapter.name.replace('_', '-')}-{position:02d}"
     return notebook
+
+
+def unpaired_edits() -> list[Path]:
+    """Notebooks paired with a chapter that hold an edit which the chapter's text lacks."""
+    pairs = {chapter.source.with_suffix(".ipynb"): chapter for chapter in find_chapters()}
+    return [pair for pair, chapter in pairs.items() if pair.is_file() and has_own_edit(pair, read_source(chapter))]
 
 
 def _tidied(notebook: nbformat.NotebookNode, has_budget: bool) -> nbformat.NotebookNode:

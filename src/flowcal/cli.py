@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -128,9 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     publish.set_defaults(verb=_publish)
 
     score = verbs.add_parser("score", help="hold published results and our method against known truths")
-    score.add_argument("--systems", type=int, default=100, help="synthetic real systems to judge our method on")
-    score.add_argument("--paper-systems", type=int, default=5, help="how many of them for the paper's two steps")
-    score.add_argument("--design-systems", type=int, default=20, help="for how many of them designs are made")
+    score.add_argument("--systems", type=_count, default=100, help="synthetic real systems to judge our method on")
+    score.add_argument("--paper-systems", type=_count, default=5, help="how many of them for the paper's two steps")
+    score.add_argument("--design-systems", type=_count, default=20, help="for how many of them designs are made")
     score.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to judge them on, tcp://host:port")
     score.set_defaults(verb=_score)
 
@@ -149,6 +150,12 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--output", type=Path, default=Path("Y_out.csv"), metavar="Y_out.csv")
     simulate.set_defaults(verb=_simulate)
     return parser
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r}")
+    return int(text)
 
 
 def _settings(options: argparse.Namespace) -> "Settings":
@@ -175,12 +182,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from flowcal.chapters import states
+    from flowcal.chapters import EDITED, states, unpaired_edits
 
     for name, found in states(_settings(options)).items():
         run = found.execution
         when = f"{run.finished}  {run.wall_time_s:7.1f} s  " if run else ""
         print(visible(f"{name:<14}{found.state:<9}{when}{found.reason}".rstrip()))
+    for pair in unpaired_edits():
+        print(visible(f"note: {pair} {EDITED}"))
 
 
 def _book(options: argparse.Namespace) -> None:
@@ -204,7 +213,9 @@ def _score(options: argparse.Namespace) -> None:
     from flowcal.challenge import PUBLISHED
     from flowcal.report.replication import write_replication
     from flowcal.report.truth import score_box
+    from flowcal.study import check_scheduler
 
+    check_scheduler(options.scheduler)
     for team, entry in PUBLISHED.items():
         score = score_box(entry)
         verdict = "holds" if score["contains"] else "misses"

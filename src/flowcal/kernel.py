@@ -2,10 +2,9 @@
 
 import importlib.util
 import os
-import signal
 import sys
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from traitlets.config import Config
 
 from flowcal.artifacts import RECORD, note_file
 from flowcal.code import FOLDER
-from flowcal.files import ending_with_us
+from flowcal.files import ending_with_us, kill_group
 
 __all__ = ["AT_ONCE", "end_kernels", "kernel_config", "main", "socket_folder", "watch_files"]
 
@@ -37,8 +36,11 @@ class _Kernel(AsyncKernelManager):
         command = [sys.executable, "-m", __name__, "-f", "{connection_file}"]
         threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
         env = {name: os.environ.get(name) or threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
+        paths = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        env["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent), *map(os.path.abspath, paths)])
         env["TMPDIR"] = tempfile.gettempdir()  # absolute: the kernel works in another folder
+        if data := os.environ.get("FLOWCAL_DATA"):
+            env["FLOWCAL_DATA"] = os.path.abspath(data)
         return KernelSpec(argv=command, language="python", env=env | {RECORD: self.config.Flowcal.record})
 
     async def _async_post_start_kernel(self, **options: Any) -> None:
@@ -46,7 +48,7 @@ class _Kernel(AsyncKernelManager):
         await super()._async_post_start_kernel(**options)
         if process := getattr(self.provisioner, "pid", None):
             self.running[self] = ending = ExitStack()
-            ending.callback(_kill_group, process)
+            ending.callback(kill_group, process)
             ending.enter_context(ending_with_us("group", process))
         if self.none_may_run:
             end_kernels()
@@ -88,12 +90,6 @@ def end_kernels() -> None:
     _Kernel.none_may_run = True
     for ending in list(_Kernel.running.values()):
         ending.close()
-
-
-def _kill_group(process: int) -> None:
-    if os.name == "posix":
-        with suppress(ProcessLookupError):
-            os.killpg(process, signal.SIGKILL)
 
 
 def watch_files(root: Path) -> None:

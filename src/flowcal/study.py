@@ -5,7 +5,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,16 @@ from flowcal.simulate.workers import worker_processes
 if TYPE_CHECKING:
     from flowcal.infer.train import Trainer
 
-__all__ = ["ClaimFailed", "Study", "chapter_lock", "chapter_names", "find_root", "make_simulator", "split_command"]
+__all__ = [
+    "ClaimFailed",
+    "Study",
+    "chapter_lock",
+    "chapter_names",
+    "find_root",
+    "locked",
+    "make_simulator",
+    "split_command",
+]
 
 EMBEDDED = ("windfarm", "embedded")
 TIME_LIMIT = "FLOWCAL_TIME_LIMIT"  # environment variable: seconds that each call of a program may take
@@ -160,17 +169,10 @@ class Study:
         names = chapter_names()
         if self._chapter in names and chapter in names[names.index(self._chapter) + 1 :]:
             raise InputError(f"chapter {self._chapter!r} reads {chapter!r}; expected one that stands before it.")
-        if chapter == self._chapter or not chapter_lock(self.folder, chapter).parent.is_dir():
-            return
-        lock = filelock.FileLock(chapter_lock(self.folder, chapter))
-        try:
-            lock.acquire(timeout=1)
-        except filelock.Timeout:
-            print(f"waiting for chapter {chapter!r}, which is running")
-            lock.acquire()
-        except OSError:  # a folder that cannot be written, in which nothing runs
-            return
-        lock.release()
+        path = chapter_lock(self.folder, chapter)
+        if chapter != self._chapter and path.parent.is_dir():
+            with suppress(OSError), locked(path, f"chapter {chapter!r}, which is running"):
+                pass  # a folder that cannot be written is one in which nothing runs
 
 
 def _keep(shelf: Shelf, name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
@@ -267,6 +269,22 @@ def chapter_files() -> list[str]:
 def chapter_lock(folder: Path, chapter: str) -> Path:
     """The file that is locked while `flowcal run` executes a chapter."""
     return folder / chapter / "chapter.lock"
+
+
+@contextmanager
+def locked(path: Path, owner: str) -> Iterator[filelock.BaseFileLock]:
+    """Hold a lock, once its owner has let it go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        print(f"waiting for {owner}", flush=True)
+        lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def _profile_file(root: Path, profile: str) -> Path:

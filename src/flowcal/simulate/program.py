@@ -10,12 +10,10 @@ import hashlib
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flowcal.challenge import PROBLEM
 from flowcal.errors import InputError, visible
-from flowcal.files import SPECIAL, ending_with_us, replaced, temporary_folder
+from flowcal.files import SPECIAL, replaced, started, temporary_folder
 from flowcal.problem import BOUNDS, SEED_MAX, Problem
 from flowcal.simulate.simulator import SimulationError, check_runs
 from flowcal.simulate.tables import ShortTableError, TableError, file_digest, read_table
@@ -275,19 +273,15 @@ class Executable:
         command, everyone = [*self._command, str(folder / INPUT_FILE)], np.arange(runs)
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
-            process = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
-        except OSError as error:
-            raise ProgramFailed(f"{command[0]} could not be started: {error.strerror}", everyone) from error
-        try:
-            with ending_with_us("group", process.pid):
+            with started(command, cwd=folder, **pipes) as process:
                 printed = _Tail(process)
                 code = process.wait(self._time_limit)
+        except OSError as error:
+            raise ProgramFailed(f"{command[0]} could not be started: {error.strerror}", everyone) from error
         except subprocess.TimeoutExpired:
             reason = f"{command[0]} was still running after {self._time_limit:g} s and was killed"
             print(visible(f"flowcal: {reason}"), file=sys.__stderr__, flush=True)  # the next may take as long
             raise ProgramTimedOut(reason, everyone) from None
-        finally:
-            _kill_group(process)
         if code != 0:
             said = printed.text() or "nothing"
             raise ProgramFailed(f"{command[0]} ended with exit code {code}; it said: {said}", everyone)
@@ -315,16 +309,6 @@ def _companions(program: Path) -> list[Path]:
     files = [path for path in sorted(program.parent.iterdir()) if path.is_file() and path != program]
     code = [path for path in files if path.suffix in CODE_SUFFIXES or os.access(path, os.X_OK)]
     return code if len(code) <= MOST_COMPANIONS else []
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End the program, and every child that it has left behind, which may still write."""
-    if os.name == "posix":
-        with suppress(ProcessLookupError):  # nobody is left
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
 
 
 class _Tail:
