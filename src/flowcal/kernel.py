@@ -1,6 +1,7 @@
 """The kernel in which `flowcal run` executes a chapter: ipykernel, with a note of every file that is read."""
 
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from flowcal.files import ending_with_us, kill_group
 __all__ = ["AT_ONCE", "end_kernels", "kernel_config", "main", "socket_folder", "watch_files"]
 
 AT_ONCE = 2  # chapters that are executed side by side
+LOG = logging.getLogger("papermill")  # of kernels that have ended it says so
 SHORT_FOLDER = "/tmp"  # noqa: S108, of a private folder in it
 LONGEST_SOCKET = 90  # bytes; the name of a socket may have 107, and ours end in -1 to -5
 IGNORED = ("artifacts", "_build", ".venv", ".git", "src")  # results, and what has fingerprints of its own
@@ -70,7 +72,7 @@ class _Kernel(AsyncKernelManager):
 
 def kernel_config(private: Path, record: Path) -> Config:
     """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
-    _Kernel.none_may_run = False
+    _Kernel.none_may_run = LOG.disabled = False
     kernel = {"connection_file": str(private / "kernel.json")}
     socket = str(private / "kernel")
     if os.name == "posix" and len(os.fsencode(socket)) < LONGEST_SOCKET:
@@ -87,7 +89,7 @@ def socket_folder() -> str | None:
 
 def end_kernels() -> None:
     """End every kernel that this process has started or is about to start, and what these have started."""
-    _Kernel.none_may_run = True
+    _Kernel.none_may_run = LOG.disabled = True
     for ending in list(_Kernel.running.values()):
         ending.close()
 
