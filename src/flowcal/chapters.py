@@ -351,12 +351,11 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
             read_source(chapter),
             str(partial),
             parameters=vars(settings) | _budget(chapter, settings.profile),
-            cwd=str(chapter.source.parent),
             kernel_name="python3",
             language="python",
             record_timing=False,
             progress_bar=False,
-            config=kernel_config(private, record),
+            config=kernel_config(private, record, chapter.source.parent),
         )
     except PapermillExecutionError as error:
         cell = "\n".join(f"    {line}" for line in error.source.splitlines())
@@ -364,7 +363,7 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
             f"chapter {chapter.name!r} stopped in cell {error.cell_index + 1}:\n\n{cell}\n\n"
             f"{error.ename}: {error.evalue}\n\nThe notebook as far as it came: {partial}"
         ) from None
-    except DeadKernelError as error:
+    except (DeadKernelError, RuntimeError) as error:  # the latter if it dies as it starts
         raise ChapterFailed(
             f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
         ) from None

@@ -32,6 +32,7 @@ __all__ = [
     "as_record",
     "check_self_contained",
     "ending_with_us",
+    "is_special",
     "kill_group",
     "parse_json",
     "read_json",
@@ -49,7 +50,7 @@ MOST_WEIGHTS = 2**30  # the study's largest network takes a hundredth of that
 DEEPEST = 100  # levels of JSON, so that no later step runs out of stack
 MOST_SHOWN = 200  # characters of what does not fit
 HEADER = "flowcal"
-SPECIAL = ("/dev/", "/proc/")  # what lies there is written to, and cannot be replaced
+SPECIAL = ("/dev/", "/proc/")
 
 
 class Record(pydantic.BaseModel):
@@ -129,10 +130,15 @@ def parse_json(text: str) -> Any:
     raise InputError(f"the JSON is nested too deep; expected at most {DEEPEST} levels.")
 
 
+def is_special(path: Path) -> bool:
+    """Whether a path names a device, a pipe or the like, which is written to and cannot be replaced."""
+    return str(path.absolute()).startswith(SPECIAL) or (path.exists() and not path.is_file() and not path.is_dir())
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """A draft to write, which takes the place of a file once it is complete; a link there is replaced, not followed."""
-    if str(path.absolute()).startswith(SPECIAL):
+    if is_special(path):
         yield path
         return
     draft = path.with_name(f".{uuid.uuid4().hex}.draft")

@@ -35,7 +35,7 @@ class _Kernel(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """How the kernel is started."""
-        command = [sys.executable, "-m", __name__, "-f", "{connection_file}"]
+        command = [sys.executable, "-P", "-m", __name__, "-f", "{connection_file}"]
         threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
         env = {name: os.environ.get(name) or threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         paths = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
@@ -44,6 +44,10 @@ class _Kernel(AsyncKernelManager):
         if data := os.environ.get("FLOWCAL_DATA"):
             env["FLOWCAL_DATA"] = os.path.abspath(data)
         return KernelSpec(argv=command, language="python", env=env | {RECORD: self.config.Flowcal.record})
+
+    async def _async_pre_start_kernel(self, **options: Any) -> tuple[list[str], dict[str, Any]]:
+        """In the folder of the notebook; papermill would change that of this process, in which two chapters run."""
+        return await super()._async_pre_start_kernel(**options | {"cwd": self.config.Flowcal.cwd})
 
     async def _async_post_start_kernel(self, **options: Any) -> None:
         """Remember it, so that it ends with the command."""
@@ -65,20 +69,21 @@ class _Kernel(AsyncKernelManager):
         if not self.shutting_down:
             await super()._async_interrupt_kernel()
 
+    pre_start_kernel = _async_pre_start_kernel
     post_start_kernel = _async_post_start_kernel
     cleanup_resources = _async_cleanup_resources
     interrupt_kernel = _async_interrupt_kernel
 
 
-def kernel_config(private: Path, record: Path) -> Config:
+def kernel_config(private: Path, record: Path, folder: Path) -> Config:
     """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
     _Kernel.none_may_run = LOG.disabled = False
     kernel = {"connection_file": str(private / "kernel.json")}
     socket = str(private / "kernel")
     if os.name == "posix" and len(os.fsencode(socket)) < LONGEST_SOCKET:
         kernel |= {"transport": "ipc", "ip": socket}
-    client = {"kernel_manager_class": _Kernel}
-    return Config({"NotebookClient": client, "KernelManager": kernel, "Flowcal": {"record": str(record)}})
+    client, ours = {"kernel_manager_class": _Kernel}, {"record": str(record), "cwd": str(folder)}
+    return Config({"NotebookClient": client, "KernelManager": kernel, "Flowcal": ours})
 
 
 def socket_folder() -> str | None:
@@ -127,7 +132,7 @@ def main() -> None:
     """Start the kernel; the project is the parent of the working folder."""
     from ipykernel.kernelapp import launch_new_instance
 
-    sys.path.insert(0, "")  # as every kernel has it: helpers beside the notebook can be imported
+    sys.path.insert(1, "")  # helpers beside the notebook can be imported, but not in place of this package
     watch_files(Path.cwd().parent)
     launch_new_instance()
 

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flowcal.challenge import PROBLEM
 from flowcal.errors import InputError, visible
-from flowcal.files import SPECIAL, replaced, started, temporary_folder
+from flowcal.files import is_special, replaced, started, temporary_folder
 from flowcal.problem import BOUNDS, SEED_MAX, Problem
 from flowcal.simulate.simulator import SimulationError, check_runs
 from flowcal.simulate.tables import ShortTableError, TableError, file_digest, read_table
@@ -83,7 +83,7 @@ def remove_output(path: Path, runs: Path) -> None:
     """Remove an earlier `Y_out.csv`, lest somebody takes it for the output of runs that are refused."""
     if path.exists() and runs.exists() and path.samefile(runs):
         raise InputError(f"the output is {path}, which holds the runs; expected another file.")
-    if path.is_file() and not str(path.absolute()).startswith(SPECIAL):
+    if path.is_file() and not is_special(path):
         path.unlink()
 
 
