@@ -62,7 +62,7 @@ def test_artifacts_are_made_side_by_side_and_once(project, monkeypatch):
     study = Study("first")
     settings = {"base_samples": 8, "resamples": 2, **study.box}
     made = study.keep_all(sobol, {"one": {"random_seed": 1}, "two": {"random_seed": 2}}, **settings)
-    monkeypatch.setattr("flowcal.study.ProcessPoolExecutor", None)
+    monkeypatch.setattr("flowcal.study.worker_processes", None)
     again = study.keep_all(sobol, {"one": {"random_seed": 1}, "two": {"random_seed": 2}}, **settings)
     alone = {
         name: study.keep(f"{name}_alone", sobol, random_seed=seed, **settings)

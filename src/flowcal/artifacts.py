@@ -25,7 +25,18 @@ import xarray as xr
 from flowcal import __version__
 from flowcal.code import Definition, closure, code_digest, libraries
 from flowcal.errors import FlowcalError, FlowcalWarning, InputError
-from flowcal.files import Record, Weights, WeightsError, read_json, read_record, read_weights, write_json, write_weights
+from flowcal.files import (
+    Record,
+    Weights,
+    WeightsError,
+    check_self_contained,
+    read_json,
+    read_record,
+    read_weights,
+    replaced,
+    write_json,
+    write_weights,
+)
 from flowcal.fingerprint import classes_in, digest, digest_of_json, patches
 
 __all__ = ["ArtifactError", "Manifest", "Shelf", "digest", "file_digest", "is_undamaged", "manifest_of", "note_file"]
@@ -231,25 +242,18 @@ def _make(
     value, notes = _call(function, settings)
     wall_time = time.perf_counter() - start
     kind = "dataset" if isinstance(value, xr.Dataset) else "weights" if isinstance(value, Weights) else "json"
-    draft = path.with_suffix(".partial")
     try:
-        _store(draft, kind, value)
-        value = _load(draft, kind)  # a file format may keep a list as an array, say
-        kept: dict[str, Any] = {
-            "kind": kind,
-            "digest": digest(value),
-            "file": file_digest(draft),
-            "read": {},
-            "version": __version__,
-        }
-        manifest = Manifest(**recipe, **kept, wall_time_s=round(wall_time, 3), notes=notes)
-        _manifest(path).unlink(missing_ok=True)  # no moment may have a manifest beside another file's content
-        os.replace(draft, _file(path, kind))
+        with replaced(_file(path, kind)) as draft:
+            _store(draft, kind, value)
+            value = _load(draft, kind)  # a file format may keep a list as an array, say
+            kept: dict[str, Any] = {"kind": kind, "digest": digest(value), "file": file_digest(draft), "read": {}}
+            _manifest(path).unlink(missing_ok=True)  # no moment may have a manifest beside another file's content
+        seconds = round(wall_time, 3)
+        manifest = Manifest(**recipe, **kept, version=__version__, wall_time_s=seconds, notes=notes)
         write_json(_manifest(path), manifest)
     except (TypeError, ValueError) as error:
         raise InputError(f"what {recipe['function']} returned cannot be kept as {kind}: {error}.") from error
     except (OSError, WeightsError) as error:
-        draft.unlink(missing_ok=True)
         raise ArtifactError(f"{path} cannot be written: {error}.") from error
     return value, manifest
 
@@ -320,6 +324,7 @@ def _store(file: Path, kind: str, value: Any) -> None:
 
 def _load(file: Path, kind: str) -> Any:
     if kind == "dataset":
+        check_self_contained(file)
         with xr.open_dataset(file, engine="h5netcdf") as dataset:
             return dataset.load()
     return read_weights(file) if kind == "weights" else read_json(file)

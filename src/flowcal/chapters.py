@@ -9,36 +9,38 @@ import ast
 import json
 import os
 import shlex
-import signal
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import filelock
 import jupytext
 import nbformat
 import papermill
 import yaml
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
-from traitlets.config import Config
 
-from flowcal.artifacts import RECORD, file_digest, is_undamaged
-from flowcal.code import FOLDER, closure_of_text, code_digest, libraries, reads_in, statements_of
+from flowcal.artifacts import file_digest, is_undamaged
+from flowcal.code import closure_of_text, code_digest, libraries, reads_in, statements_of
 from flowcal.errors import FlowcalError, InputError
-from flowcal.files import read_record, write_json
-from flowcal.provenance import Execution, collect_provenance, keep_provenance, read_consumed, read_provenance
-from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, split_command
+from flowcal.files import read_record, temporary_folder, write_json
+from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, socket_folder
+from flowcal.provenance import (
+    Execution,
+    collect_provenance,
+    has_own_edit,
+    keep_provenance,
+    read_consumed,
+    read_provenance,
+)
+from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, locked, split_command
 
 __all__ = [
     "Chapter",
@@ -53,10 +55,12 @@ __all__ = [
     "run_chapters",
     "select_chapters",
     "states",
+    "unpaired_edits",
 ]
 
 IGNORED_OUTPUT = "nbval-ignore-output"
-AT_ONCE = 2  # chapters that are executed side by side
+BUSY = "another command that is running chapter {!r} in this folder"
+EDITED = "holds an edit that its text lacks: 'jupytext --to py:percent' of it keeps the edit, deleting it does not."
 
 
 class ChapterFailed(FlowcalError):
@@ -85,7 +89,7 @@ class Settings:
         """The same settings with paths that hold from every working folder."""
         kind, colon, command = self.simulator.partition(":")
         simulator = f"{kind}:{shlex.join(split_command(command))}" if colon else self.simulator
-        named = self.observations in ("embedded", "organisers")
+        named = self.observations in ("", "embedded", "organisers")
         observations = self.observations if named else str(Path(self.observations).absolute())
         return replace(self, simulator=simulator, observations=observations)
 
@@ -106,7 +110,12 @@ class Chapter:
         """All its code cells, without the lines that only IPython understands."""
         cells = [cell.source for cell in read_source(self).cells if cell.cell_type == "code"]
         lines = "\n".join(cells).splitlines()
-        return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+        program = "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+        try:
+            ast.parse(program)
+        except SyntaxError as error:
+            raise InputError(f"{self.source.name} is no Python program: {error}; it has {error.text!r}.") from error
+        return program
 
 
 @dataclass(frozen=True)
@@ -213,9 +222,7 @@ def _parameters(chapter: Chapter, settings: Settings) -> dict[str, str]:
 def chapter_budget(name: str, profile: str) -> dict[str, Any]:
     """A chapter's budgets in a profile, as its cell of parameters and the profile's file state them."""
     (chapter,) = select_chapters([name])
-    cells = [cell.source for cell in read_source(chapter).cells if "parameters" in cell.metadata.get("tags", [])]
-    assigned = [node for node in ast.parse("\n".join(cells)).body if isinstance(node, ast.Assign)]
-    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned} | _budget(chapter, profile)
+    return _assigned(chapter) | _budget(chapter, profile)
 
 
 def _budget(chapter: Chapter, profile: str) -> dict[str, Any]:
@@ -223,20 +230,24 @@ def _budget(chapter: Chapter, profile: str) -> dict[str, Any]:
     if profile == "quick":
         return {}
     path = find_root() / "profiles" / f"{profile}.yml"
-    found = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(chapter.name, {})
-    if unknown := sorted(set(found) - _assigned(chapter)):
+    try:
+        found = dict((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(chapter.name) or {})
+    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        line = f", near line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
+        raise InputError(f"{path.name} cannot be read{line}; expected, by chapter, budgets by name.") from error
+    if unknown := sorted(map(str, found.keys() - _assigned(chapter).keys())):
         raise InputError(
             f"{path.name} sets {', '.join(unknown)} for chapter {chapter.name!r}; expected names that its cell of "
             "parameters assigns."
         )
-    return dict(found)
+    return found
 
 
-def _assigned(chapter: Chapter) -> set[str]:
-    """Names that the cell of parameters assigns."""
-    cells = [cell for cell in read_source(chapter).cells if "parameters" in cell.metadata.get("tags", [])]
-    statements = [node for cell in cells for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Assign)]
-    return {target.id for node in statements for target in node.targets if isinstance(target, ast.Name)}
+def _assigned(chapter: Chapter) -> dict[str, Any]:
+    """What the cell of parameters assigns."""
+    cells = [cell.source for cell in read_source(chapter).cells if "parameters" in cell.metadata.get("tags", [])]
+    assigned = [node for node in ast.parse("\n".join(cells)).body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned}
 
 
 def run_chapters(names: Sequence[str], settings: Settings) -> None:
@@ -254,15 +265,23 @@ def run_chapters(names: Sequence[str], settings: Settings) -> None:
         If one stops with an error; those that are finished, and the one beside it, are kept.
     """
     settings = settings.resolved()
+    for pair in unpaired_edits():
+        print(f"note: {pair} {EDITED}")
     folder, forced = settings.folder(), {chapter.name for chapter in select_chapters(names)}
     chapters = _needed(forced, settings) if forced else find_chapters()
     with ExitStack() as locks, ThreadPoolExecutor(AT_ONCE) as pool:
-        held = {chapter.name: locks.enter_context(_held(chapter, folder)) for chapter in chapters}
+        held = {
+            name: locks.enter_context(
+                locked(chapter_lock(folder, name), f"another command that is running chapter {name!r}")
+            )
+            for name in (chapter.name for chapter in chapters)
+        }
         try:
             made = _run_in_order(chapters, forced, settings, pool, held)
-        except BaseException as error:
-            if not isinstance(error, ChapterFailed):
-                _end_kernels()
+        except ChapterFailed:
+            raise
+        except BaseException:
+            end_kernels()
             raise
     if not made:
         print("all chapters are fresh")
@@ -323,23 +342,6 @@ def _needed(names: set[str], settings: Settings) -> list[Chapter]:
     return [chapter for chapter in every if chapter.name in wanted]
 
 
-@contextmanager
-def _held(chapter: Chapter, folder: Path) -> Iterator[filelock.FileLock]:
-    """The lock of a chapter, for which a second command in the same folder waits."""
-    path = chapter_lock(folder, chapter.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path, thread_local=False)
-    try:
-        lock.acquire(timeout=1)
-    except filelock.Timeout:
-        print(f"waiting for another command that is running chapter {chapter.name!r} in this folder")
-        lock.acquire()
-    try:
-        yield lock
-    finally:
-        lock.release()
-
-
 def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
     target = chapter.executed(folder)
     partial = target.with_name("chapter.partial.ipynb")
@@ -351,9 +353,9 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
         "libraries": libraries(find_root() / "requirements.txt"),
     }
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="flowcal-") as private:
-        executed = _execute(chapter, settings, partial, Path(private))
-        used, files = read_consumed(Path(private, "record"))
+    with temporary_folder(socket_folder()) as private:
+        executed = _execute(chapter, settings, partial, private)
+        used, files = read_consumed(private / "record")
     wall_time = round(time.perf_counter() - start, 1)
     keep_provenance(executed, collect_provenance(folder, chapter.name, used, settings.profile, wall_time))
     nbformat.write(executed, partial)
@@ -373,12 +375,11 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
             read_source(chapter),
             str(partial),
             parameters=vars(settings) | _budget(chapter, settings.profile),
-            cwd=str(chapter.source.parent),
             kernel_name="python3",
             language="python",
             record_timing=False,
             progress_bar=False,
-            config=_kernel_config(private, record),
+            config=kernel_config(private, record, chapter.source.parent),
         )
     except PapermillExecutionError as error:
         cell = "\n".join(f"    {line}" for line in error.source.splitlines())
@@ -386,61 +387,30 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
             f"chapter {chapter.name!r} stopped in cell {error.cell_index + 1}:\n\n{cell}\n\n"
             f"{error.ename}: {error.evalue}\n\nThe notebook as far as it came: {partial}"
         ) from None
-    except DeadKernelError as error:
+    except (DeadKernelError, RuntimeError) as error:  # the latter if it dies as it starts
         raise ChapterFailed(
             f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
         ) from None
     return _tidied(executed, bool(_budget(chapter, settings.profile)))
 
 
-class _Kernel(AsyncKernelManager):
-    """Runs the kernel of this interpreter and this package, whatever is installed, and tells it where to record."""
-
-    running: ClassVar[set["_Kernel"]] = set()
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """How the kernel is started."""
-        command = [sys.executable, "-m", "flowcal.kernel", "-f", "{connection_file}"]
-        threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
-        env = {name: os.environ.get(name) or threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
-        return KernelSpec(argv=command, language="python", env=env | {RECORD: self.config.Flowcal.record})
-
-    async def _async_post_start_kernel(self, **options: Any) -> None:
-        """Remember it, so that it ends with the command."""
-        await super()._async_post_start_kernel(**options)
-        self.running.add(self)
-
-    post_start_kernel = _async_post_start_kernel
-
-
-def _kernel_config(private: Path, record: Path) -> Config:
-    """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
-    config = Config({"NotebookClient": {"kernel_manager_class": _Kernel}, "Flowcal": {"record": str(record)}})
-    socket = str(private / "kernel")
-    if os.name == "posix" and len(socket) < 90:  # a socket's name may have 107 characters, ours end in -1 to -5
-        config.update({"KernelManager": {"transport": "ipc", "ip": socket}})
-    return config
-
-
-def _end_kernels() -> None:
-    """End every kernel that this process has started, and what these have started."""
-    for kernel in _Kernel.running:
-        process = getattr(kernel.provisioner, "pid", None)
-        if process and os.name == "posix":
-            try:
-                os.killpg(os.getpgid(process), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-
-
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:
     """The chapter's text notebook, with cell names that are the same at every reading."""
-    notebook: nbformat.NotebookNode = jupytext.read(chapter.source)
+    try:
+        notebook: nbformat.NotebookNode = jupytext.read(chapter.source)
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{chapter.source.name} cannot be read as a notebook: {str(error).splitlines()[0]}."
+        ) from error
     for position, cell in enumerate(notebook.cells):
         cell["id"] = f"{chapter.name.replace('_', '-')}-{position:02d}"
     return notebook
+
+
+def unpaired_edits() -> list[Path]:
+    """Notebooks paired with a chapter that hold an edit which the chapter's text lacks."""
+    pairs = {chapter.source.with_suffix(".ipynb"): chapter for chapter in find_chapters()}
+    return [pair for pair, chapter in pairs.items() if pair.is_file() and has_own_edit(pair, read_source(chapter))]
 
 
 def _tidied(notebook: nbformat.NotebookNode, has_budget: bool) -> nbformat.NotebookNode:

@@ -1,44 +1,94 @@
 """The command `flowcal`."""
 
 import argparse
+import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from flowcal.errors import FlowcalError
+from flowcal.errors import FlowcalError, InputError, visible
 
 if TYPE_CHECKING:
     from flowcal.chapters import Settings
 
 __all__ = ["main"]
 
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 # What a verb needs is imported where it runs: `flowcal simulate` is started anew for every batch of runs.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code is 0, 1 for an error of the library's own, or 128 and a signal's number."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as an exception, so that things end well
-    options = _parser().parse_args(arguments)
+    """Run one verb; the exit code is 0, 1 for an error, 2 for a wrong command line, or 128 and a signal's number."""
+    _open_streams()
     try:
+        for number in ENDING:
+            signal.signal(number, _end)
+        options = _parser().parse_args(arguments)
         options.verb(options)
         sys.stdout.flush()
     except FlowcalError as error:
-        print(f"flowcal: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
+    except BrokenPipeError:  # who reads our output has seen enough
+        _silence(sys.stdout)
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # who reads our output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        print(f"flowcal: {error.strerror or error}: {error.filename or 'a file'}", file=sys.stderr)
-        return 1
+        _silence(sys.stdout)  # it may be what cannot be written
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except MemoryError:
+        return _fail("the memory of this machine does not suffice")
     except KeyboardInterrupt:
-        print("flowcal: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return _fail("interrupted", 128 + signal.SIGINT)
+    except Ended as ended:
+        return _fail(f"ended by {ended.signal.name}", 128 + ended.signal)
     return 0
+
+
+class Ended(BaseException):
+    """A signal has asked this process to end; an exception, so that things end well."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+
+
+def _end(number: int, frame: object) -> None:
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)  # another one would interrupt the cleaning up
+    raise Ended(number)
+
+
+def _fail(said: str, code: int = 1) -> int:
+    for number in (*ENDING, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        print(visible(f"flowcal: {said}"), file=sys.stderr, flush=True)
+    except OSError:
+        _silence(sys.stderr)
+    return code
+
+
+def _open_streams() -> None:
+    """Let nothing that is opened later take the place of a closed standard stream, and let every text be printable."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence(stream: TextIO) -> None:
+    """Let what is still to be written to a stream vanish, so that the interpreter does not try it again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     study.add_argument("--simulator", default="windfarm", metavar="windfarm|executable:PATH")
     study.add_argument("--observations", default="embedded", metavar="embedded|organisers|DIR")
-    study.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to run campaigns on, tcp://host:port")
     study.add_argument(
         "--allow-failed",
         type=float,
@@ -62,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
 
     run = verbs.add_parser("run", parents=[study], help="execute chapters; without names, those that are not fresh")
     run.add_argument("chapters", nargs="*", metavar="CHAPTER")
+    run.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to run campaigns on, tcp://host:port")
+    run.add_argument(
+        "--time-limit", type=float, metavar="SECONDS", help="for each call of a program; an hour if not given"
+    )
     run.set_defaults(verb=_run)
 
     status = verbs.add_parser("status", parents=[study], help="show which chapters are fresh")
@@ -76,9 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     publish.set_defaults(verb=_publish)
 
     score = verbs.add_parser("score", help="hold published results and our method against known truths")
-    score.add_argument("--systems", type=int, default=100, help="synthetic real systems to judge our method on")
-    score.add_argument("--paper-systems", type=int, default=5, help="how many of them for the paper's two steps")
-    score.add_argument("--design-systems", type=int, default=20, help="for how many of them designs are made")
+    score.add_argument("--systems", type=_count, default=100, help="synthetic real systems to judge our method on")
+    score.add_argument("--paper-systems", type=_count, default=5, help="how many of them for the paper's two steps")
+    score.add_argument("--design-systems", type=_count, default=20, help="for how many of them designs are made")
     score.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to judge them on, tcp://host:port")
     score.set_defaults(verb=_score)
 
@@ -99,45 +152,70 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r}")
+    return int(text)
+
+
 def _settings(options: argparse.Namespace) -> "Settings":
     from flowcal.chapters import Settings
 
-    return Settings(options.profile, options.simulator, options.observations, options.scheduler, options.allow_failed)
+    settings = Settings(options.profile, options.simulator, options.observations, allowed_share=options.allow_failed)
+    if settings.simulator == "windfarm" and settings.allowed_share:
+        raise InputError("--allow-failed has no effect on the embedded box, whose runs do not fail.")
+    return settings.resolved()
 
 
 def _run(options: argparse.Namespace) -> None:
-    from flowcal.chapters import run_chapters
+    from dataclasses import replace
 
-    run_chapters(options.chapters, _settings(options))
+    from flowcal.chapters import run_chapters
+    from flowcal.study import TIME_LIMIT
+
+    settings = _settings(options)
+    if options.time_limit is not None:
+        if settings.simulator == "windfarm":
+            raise InputError("--time-limit has no effect on the embedded box; it is for --simulator executable:PATH.")
+        os.environ[TIME_LIMIT] = str(options.time_limit)
+    run_chapters(options.chapters, replace(settings, scheduler=options.scheduler))
 
 
 def _status(options: argparse.Namespace) -> None:
-    from flowcal.chapters import states
+    from flowcal.chapters import EDITED, states, unpaired_edits
 
-    for name, found in states(_settings(options).resolved()).items():
+    for name, found in states(_settings(options)).items():
         run = found.execution
         when = f"{run.finished}  {run.wall_time_s:7.1f} s  " if run else ""
-        print(f"{name:<14}{found.state:<9}{when}{found.reason}".rstrip())
+        print(visible(f"{name:<14}{found.state:<9}{when}{found.reason}".rstrip()))
+    for pair in unpaired_edits():
+        print(visible(f"note: {pair} {EDITED}"))
 
 
 def _book(options: argparse.Namespace) -> None:
+    from flowcal.chapters import Settings
     from flowcal.report.book import build_book, print_book
 
+    settings = _settings(options)
+    if options.published and settings != Settings():
+        raise InputError("--published renders what book/published keeps; expected no settings with it.")
     render = print_book if options.pdf else build_book
-    print(f"the book: {render(None if options.published else _settings(options).resolved())}")
+    print(f"the book: {render(None if options.published else settings)}")
 
 
 def _publish(options: argparse.Namespace) -> None:
     from flowcal.report.book import publish
 
-    publish(_settings(options).resolved())
+    publish(_settings(options))
 
 
 def _score(options: argparse.Namespace) -> None:
     from flowcal.challenge import PUBLISHED
     from flowcal.report.replication import write_replication
     from flowcal.report.truth import score_box
+    from flowcal.study import check_scheduler
 
+    check_scheduler(options.scheduler)
     for team, entry in PUBLISHED.items():
         score = score_box(entry)
         verdict = "holds" if score["contains"] else "misses"
@@ -168,7 +246,8 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from flowcal.simulate.program import read_runs, write_output
+    from flowcal.simulate.program import read_runs, remove_output, write_output
     from flowcal.simulate.windfarm import WindFarm
 
+    remove_output(options.output, options.input)
     write_output(options.output, WindFarm().simulate(*read_runs(options.input)))

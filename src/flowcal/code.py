@@ -145,7 +145,7 @@ def running_digest() -> str:
 def libraries(pins: Path | None = None) -> dict[str, str]:
     """Versions of the libraries that results depend on, and what a file such as requirements.txt wants of them."""
     found = {name: _installed(name) for name in LIBRARIES}
-    text = pins.read_text(encoding="utf-8") if pins is not None and pins.is_file() else ""
+    text = pins.read_text(encoding="utf-8", errors="replace") if pins is not None and pins.is_file() else ""
     for name, wanted in re.findall(r"^([A-Za-z0-9_-]+)==([^\s;\\]+)", text, re.MULTILINE):
         if name in found and found[name] != wanted:
             found[name] += f", {wanted} is pinned"

@@ -1,8 +1,18 @@
-"""Files that may be damaged or a stranger's: JSON of bounded size and of a stated form, and weights of networks."""
+"""Files: those of strangers are read with care, and ours appear in full or not at all and outlive no process.
+
+A stranger's file may be damaged: JSON is of bounded size and of a stated form, and so are weights of networks.
+"""
 
 import json
 import os
-from collections.abc import Mapping
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +30,17 @@ __all__ = [
     "Weights",
     "WeightsError",
     "as_record",
+    "check_self_contained",
+    "ending_with_us",
+    "is_special",
+    "kill_group",
     "parse_json",
     "read_json",
     "read_record",
     "read_weights",
+    "replaced",
+    "started",
+    "temporary_folder",
     "write_json",
     "write_weights",
 ]
@@ -33,6 +50,7 @@ MOST_WEIGHTS = 2**30  # the study's largest network takes a hundredth of that
 DEEPEST = 100  # levels of JSON, so that no later step runs out of stack
 MOST_SHOWN = 200  # characters of what does not fit
 HEADER = "flowcal"
+SPECIAL = ("/dev/", "/proc/")
 
 
 class Record(pydantic.BaseModel):
@@ -71,9 +89,9 @@ def read_record(kind: type[R], path: Path) -> R:
 def write_json(path: Path, value: object) -> None:
     """Write a record or JSON value, in full or not at all."""
     plain = value.model_dump(mode="json") if isinstance(value, Record) else value
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
+    with replaced(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -112,6 +130,122 @@ def parse_json(text: str) -> Any:
     raise InputError(f"the JSON is nested too deep; expected at most {DEEPEST} levels.")
 
 
+def is_special(path: Path) -> bool:
+    """Whether a path names a device, a pipe or the like, which is written to and cannot be replaced."""
+    return str(path.absolute()).startswith(SPECIAL) or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A draft to write, which takes the place of a file once it is complete; a link there is replaced, not followed."""
+    if is_special(path):
+        yield path
+        return
+    draft = path.with_name(f".{uuid.uuid4().hex}.draft")
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+REAPER = """
+import json, os, shutil, signal, sys
+for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(name, signal.SIG_IGN)
+left = {}
+for line in sys.stdin:
+    begins, kind, what = json.loads(line)
+    left[kind, what] = begins
+for (kind, what), still in sorted(left.items(), reverse=True):
+    if still and kind == "group":
+        try:
+            os.killpg(what, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    elif still:
+        shutil.rmtree(what, ignore_errors=True)
+"""  # ends what it was told of once its standard input ends, which this process holds as long as it lives
+_reapers: dict[int, subprocess.Popen[bytes]] = {}
+_telling = threading.Lock()
+
+
+@contextmanager
+def ending_with_us(kind: str, what: int | str) -> Iterator[None]:
+    """End a process "group" or remove a "folder" if this process is killed meanwhile, by whatever signal."""
+    _tell(True, kind, what)
+    try:
+        yield
+    finally:
+        _tell(False, kind, what)
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A program with all that it starts in turn, none of which outlives the block or, if that is killed, this process.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    """
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        with ending_with_us("group", process.pid):
+            yield process
+    finally:
+        kill_group(process.pid)
+        process.kill()
+        process.wait()
+
+
+def kill_group(leader: int) -> None:
+    """End what is left of a process and of all that it has started in its group."""
+    if os.name == "posix":
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+
+
+def _tell(begins: bool, kind: str, what: int | str) -> None:
+    if os.name != "posix":
+        return
+    with _telling:
+        reaper = _reapers.get(os.getpid())  # a forked process has its own
+        if reaper is None or reaper.poll() is not None:
+            command, none = [sys.executable, "-I", "-S", "-c", REAPER], subprocess.DEVNULL
+            streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": none, "stderr": none, "bufsize": 0}
+            reaper = _reapers[os.getpid()] = subprocess.Popen(command, cwd="/", start_new_session=True, **streams)
+        if reaper.stdin is not None:
+            with suppress(BrokenPipeError):
+                reaper.stdin.write(f"{json.dumps([begins, kind, what])}\n".encode())
+
+
+@contextmanager
+def temporary_folder(parent: str | None = None) -> Iterator[Path]:
+    """A private folder, which is removed afterwards, even if this process is killed."""
+    made = tempfile.TemporaryDirectory(prefix="flowcal-", dir=parent, ignore_cleanup_errors=True)
+    with made as name, ending_with_us("folder", name):
+        yield Path(name)
+
+
+def check_self_contained(path: Path) -> None:
+    """Refuse an HDF5 file that would have other files read, with a `ValueError`."""
+    import h5py  # a tenth of a second, which `flowcal simulate` does without
+
+    def check_link(name: str, link: object) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            raise ValueError(f"{name} is a link to another file")
+
+    def check_item(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            raise ValueError(f"{name} is stored in other files")
+
+    with h5py.File(path, "r") as file:
+        file.visititems_links(check_link)
+        file.visititems(check_item)
+
+
 def _items(node: Any) -> list[Any]:
     """What an object or a list holds; nothing else holds anything."""
     return list(node.values()) if isinstance(node, Mapping) else node if isinstance(node, list) else []
@@ -148,12 +282,11 @@ class Weights:
 
 def write_weights(path: Path, weights: Weights) -> None:
     """Write a safetensors file with a header in JSON, in full or not at all."""
-    draft = path.with_name(f"{path.name}.draft")
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in weights.tensors.items()}
     content = safetensors.numpy.save(tensors, metadata={HEADER: json.dumps(weights.header)})
     try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
+        with replaced(path) as draft:
+            draft.write_bytes(content)
     except OSError as error:
         raise WeightsError(f"{path} cannot be written: {error.strerror}.") from error
 

@@ -1,16 +1,102 @@
 """The kernel in which `flowcal run` executes a chapter: ipykernel, with a note of every file that is read."""
 
 import importlib.util
+import logging
 import os
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from flowcal.artifacts import note_file
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from traitlets.config import Config
 
-__all__ = ["main", "watch_files"]
+from flowcal.artifacts import RECORD, note_file
+from flowcal.code import FOLDER
+from flowcal.files import ending_with_us, kill_group
 
+__all__ = ["AT_ONCE", "end_kernels", "kernel_config", "main", "socket_folder", "watch_files"]
+
+AT_ONCE = 2  # chapters that are executed side by side
+LOG = logging.getLogger("papermill")  # of kernels that have ended it says so
+SHORT_FOLDER = "/tmp"  # noqa: S108, of a private folder in it
+LONGEST_SOCKET = 90  # bytes; the name of a socket may have 107, and ours end in -1 to -5
 IGNORED = ("artifacts", "_build", ".venv", ".git", "src")  # results, and what has fingerprints of its own
+
+
+class _Kernel(AsyncKernelManager):
+    """Runs the kernel of this interpreter and this package, whatever is installed, and tells it where to record."""
+
+    running: ClassVar[dict["_Kernel", ExitStack]] = {}
+    none_may_run: ClassVar[bool] = False
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """How the kernel is started."""
+        command = [sys.executable, "-P", "-m", __name__, "-f", "{connection_file}"]
+        threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
+        env = {name: os.environ.get(name) or threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        paths = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        env["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent), *map(os.path.abspath, paths)])
+        env["TMPDIR"] = tempfile.gettempdir()  # absolute: the kernel works in another folder
+        if data := os.environ.get("FLOWCAL_DATA"):
+            env["FLOWCAL_DATA"] = os.path.abspath(data)
+        return KernelSpec(argv=command, language="python", env=env | {RECORD: self.config.Flowcal.record})
+
+    async def _async_pre_start_kernel(self, **options: Any) -> tuple[list[str], dict[str, Any]]:
+        """In the folder of the notebook; papermill would change that of this process, in which two chapters run."""
+        return await super()._async_pre_start_kernel(**options | {"cwd": self.config.Flowcal.cwd})
+
+    async def _async_post_start_kernel(self, **options: Any) -> None:
+        """Remember it, so that it ends with the command."""
+        await super()._async_post_start_kernel(**options)
+        if process := getattr(self.provisioner, "pid", None):
+            self.running[self] = ending = ExitStack()
+            ending.callback(kill_group, process)
+            ending.enter_context(ending_with_us("group", process))
+        if self.none_may_run:
+            end_kernels()
+
+    async def _async_cleanup_resources(self, restart: bool = False) -> None:
+        """Forget it, with what it has left running."""
+        await super()._async_cleanup_resources(restart)
+        self.running.pop(self, ExitStack()).close()
+
+    async def _async_interrupt_kernel(self) -> None:
+        """Without the interrupt before a shutdown: the kernel is idle then, and would complain of it."""
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
+    pre_start_kernel = _async_pre_start_kernel
+    post_start_kernel = _async_post_start_kernel
+    cleanup_resources = _async_cleanup_resources
+    interrupt_kernel = _async_interrupt_kernel
+
+
+def kernel_config(private: Path, record: Path, folder: Path) -> Config:
+    """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
+    _Kernel.none_may_run = LOG.disabled = False
+    kernel = {"connection_file": str(private / "kernel.json")}
+    socket = str(private / "kernel")
+    if os.name == "posix" and len(os.fsencode(socket)) < LONGEST_SOCKET:
+        kernel |= {"transport": "ipc", "ip": socket}
+    client, ours = {"kernel_manager_class": _Kernel}, {"record": str(record), "cwd": str(folder)}
+    return Config({"NotebookClient": client, "KernelManager": kernel, "Flowcal": ours})
+
+
+def socket_folder() -> str | None:
+    """Where to make the folder of a kernel's sockets: not the usual place if that has too long a name for them."""
+    usual = len(os.fsencode(tempfile.gettempdir())) + len("/flowcal-12345678/kernel") < LONGEST_SOCKET
+    return None if usual or not os.access(SHORT_FOLDER, os.W_OK) else SHORT_FOLDER
+
+
+def end_kernels() -> None:
+    """End every kernel that this process has started or is about to start, and what these have started."""
+    _Kernel.none_may_run = LOG.disabled = True
+    for ending in list(_Kernel.running.values()):
+        ending.close()
 
 
 def watch_files(root: Path) -> None:
@@ -46,7 +132,7 @@ def main() -> None:
     """Start the kernel; the project is the parent of the working folder."""
     from ipykernel.kernelapp import launch_new_instance
 
-    sys.path.insert(0, "")  # as every kernel has it: helpers beside the notebook can be imported
+    sys.path.insert(1, "")  # helpers beside the notebook can be imported, but not in place of this package
     watch_files(Path.cwd().parent)
     launch_new_instance()
 

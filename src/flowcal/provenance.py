@@ -4,11 +4,13 @@
 metadata of the notebook, so that it goes wherever the notebook goes.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import nbformat
 from nbformat import NotebookNode
 from pydantic import Field, StringConstraints
 
@@ -22,12 +24,15 @@ __all__ = [
     "Made",
     "Provenance",
     "collect_provenance",
+    "has_own_edit",
     "keep_provenance",
     "read_consumed",
     "read_provenance",
+    "sign_text",
 ]
 
 KEY = "flowcal"  # among the notebook's metadata
+TEXT = "flowcal_text"
 MOST_CHARACTERS = 100_000
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\z")]
@@ -137,3 +142,22 @@ def read_provenance(notebook: NotebookNode) -> Provenance | None:
 
 def _made(manifest: Manifest) -> Made:
     return Made(sha256=manifest.digest, seed=manifest.seed, wall_time_s=manifest.wall_time_s)
+
+
+def sign_text(notebook: NotebookNode) -> None:
+    """Note in a notebook that is to be paired with a chapter's text what its cells say now."""
+    notebook.metadata[TEXT] = _cells_digest(notebook)
+
+
+def has_own_edit(pair: Path, text: NotebookNode) -> bool:
+    """Whether a paired notebook says something else than a chapter's text, and than when it was stored."""
+    try:
+        notebook = nbformat.read(pair, as_version=4)
+        return _cells_digest(notebook) not in (notebook.metadata.get(TEXT), _cells_digest(text))
+    except (ValueError, AttributeError, KeyError, TypeError):  # no notebook, such as one with the marks of a conflict
+        return True
+
+
+def _cells_digest(notebook: NotebookNode) -> str:
+    cells = [(cell.cell_type, cell.source.strip()) for cell in notebook.cells]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()

@@ -7,10 +7,8 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +22,25 @@ from flowcal.simulate.observed import Source
 from flowcal.simulate.program import Executable
 from flowcal.simulate.simulator import Simulator
 from flowcal.simulate.windfarm import WindFarm
+from flowcal.simulate.workers import worker_processes
 
 if TYPE_CHECKING:
     from flowcal.infer.train import Trainer
 
-__all__ = ["ClaimFailed", "Study", "chapter_lock", "chapter_names", "find_root", "make_simulator", "split_command"]
+__all__ = [
+    "ClaimFailed",
+    "Study",
+    "chapter_lock",
+    "chapter_names",
+    "find_root",
+    "locked",
+    "make_simulator",
+    "split_command",
+]
 
 EMBEDDED = ("windfarm", "embedded")
+TIME_LIMIT = "FLOWCAL_TIME_LIMIT"  # environment variable: seconds that each call of a program may take
+ADDRESS = r"([a-z]+://)?[^\s/]+:[0-9]{1,5}"
 SIDE_BY_SIDE = 2  # processes that make the artifacts of one chapter
 
 
@@ -83,6 +93,7 @@ class Study:
         self.source = Source(observations)
         self.simulator = make_simulator(simulator)
         self._is_embedded = (simulator, observations) == EMBEDDED
+        check_scheduler(scheduler)
         self.runner = _make_runner(self.simulator, scheduler, root / "artifacts" / "campaigns", allowed_share)
         self.box: dict[str, Any] = {"simulator": self.simulator, "runner": self.runner}
         other = "" if self._is_embedded else f"-{digest([self.simulator.identity, self.source.identity])[:8]}"
@@ -111,7 +122,7 @@ class Study:
         all_settings = {name: {**settings, **own} for name, own in each.items()}
         missing = [name for name, own in all_settings.items() if not self._shelf.has(name, function, **own)]
         if len(missing) > 1:
-            with ProcessPoolExecutor(SIDE_BY_SIDE, get_context("spawn")) as pool:
+            with worker_processes(SIDE_BY_SIDE) as pool:
                 made = [pool.submit(_keep, self._shelf, name, function, all_settings[name]) for name in missing]
                 for future in made:
                     future.result()
@@ -184,17 +195,10 @@ class Study:
         names = chapter_names()
         if self._chapter in names and chapter in names[names.index(self._chapter) + 1 :]:
             raise InputError(f"chapter {self._chapter!r} reads {chapter!r}; expected one that stands before it.")
-        if chapter == self._chapter or not chapter_lock(self.folder, chapter).parent.is_dir():
-            return
-        lock = filelock.FileLock(chapter_lock(self.folder, chapter))
-        try:
-            lock.acquire(timeout=1)
-        except filelock.Timeout:
-            print(f"waiting for chapter {chapter!r}, which is running")
-            lock.acquire()
-        except OSError:  # a folder that cannot be written, in which nothing runs
-            return
-        lock.release()
+        path = chapter_lock(self.folder, chapter)
+        if chapter != self._chapter and path.parent.is_dir():
+            with suppress(OSError), locked(path, f"chapter {chapter!r}, which is running"):
+                pass  # a folder that cannot be written is one in which nothing runs
 
 
 def _keep(shelf: Shelf, name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
@@ -223,8 +227,22 @@ def make_simulator(name: str) -> Simulator:
     if name == "windfarm":
         return WindFarm()
     if kind == "executable" and path.strip():
-        return Executable(split_command(path))
+        return Executable(split_command(path), _time_limit())
     raise InputError(f"simulator is {name!r}; expected 'windfarm' or 'executable:PATH'.")
+
+
+def _time_limit() -> float:
+    text = os.environ.get(TIME_LIMIT) or "3600"
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{TIME_LIMIT} is {text!r}; expected seconds.") from None
+
+
+def check_scheduler(address: str | None) -> None:
+    """Refuse what cannot be the address of a Dask scheduler."""
+    if address is not None and not re.fullmatch(ADDRESS, address):
+        raise InputError(f"scheduler is {address!r}; expected an address such as tcp://host:8786.")
 
 
 def split_command(command: str) -> list[str]:
@@ -277,6 +295,22 @@ def chapter_files() -> list[str]:
 def chapter_lock(folder: Path, chapter: str) -> Path:
     """The file that is locked while `flowcal run` executes a chapter."""
     return folder / chapter / "chapter.lock"
+
+
+@contextmanager
+def locked(path: Path, owner: str) -> Iterator[filelock.BaseFileLock]:
+    """Hold a lock, once its owner has let it go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        print(f"waiting for {owner}", flush=True)
+        lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def _profile_file(root: Path, profile: str) -> Path:

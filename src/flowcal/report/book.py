@@ -5,7 +5,6 @@ landing page and the README is drawn from the scorecard.
 """
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import distribution
@@ -19,15 +18,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flowcal.challenge import PUBLISHED as PUBLISHED_ENTRIES
-from flowcal.chapters import IGNORED_OUTPUT, Chapter, Settings, executed_notebook, find_chapters, read_source
+from flowcal.chapters import (
+    EDITED,
+    IGNORED_OUTPUT,
+    Chapter,
+    Settings,
+    executed_notebook,
+    find_chapters,
+    read_source,
+    unpaired_edits,
+)
 from flowcal.errors import FlowcalError, InputError
-from flowcal.files import read_record
-from flowcal.provenance import Provenance, read_provenance
+from flowcal.files import read_record, replaced, started, temporary_folder
+from flowcal.provenance import Provenance, read_provenance, sign_text
 from flowcal.report.benchmarks import benchmark_tables
 from flowcal.report.figures.style import BLUE, GREEN, GREY, ORANGE, RED
 from flowcal.report.scorecard import TOLERANT, Scorecard, summary_table
 from flowcal.report.tables import markdown_table
-from flowcal.study import find_root
+from flowcal.study import find_root, locked
 
 __all__ = [
     "BookError",
@@ -134,9 +142,12 @@ def _short(digest: str) -> str:
 
 def store_outputs() -> None:
     """Bring every `notebooks/*.ipynb` in step with its text and with its latest execution at the quick profile."""
+    if edited := unpaired_edits():
+        raise InputError(f"{edited[0]} {EDITED}")
     for chapter in find_chapters():
-        executed = executed_notebook(chapter, Settings())
-        nbformat.write(paired_notebook(chapter, executed), chapter.source.with_suffix(".ipynb"))
+        notebook = paired_notebook(chapter, executed_notebook(chapter, Settings()))
+        with replaced(chapter.source.with_suffix(".ipynb")) as draft:
+            nbformat.write(notebook, draft)
 
 
 def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
@@ -150,6 +161,7 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
         cell.execution_count = count  # nbval takes a cell without a count for one that was never run
         if IGNORED_OUTPUT not in cell.metadata.get("tags", []):
             cell.outputs = outputs[cell.id]
+    sign_text(notebook)
     return notebook
 
 
@@ -168,7 +180,8 @@ def print_book(settings: Settings | None) -> Path:
     folder = _render(settings, "singlehtml")
     target = folder.parent / "flowcal.pdf"
     page = (folder / "book" / "index.html").replace(folder / "book.html")  # its links start from there
-    print_page(page, target)
+    with replaced(target) as draft:
+        print_page(page, draft)
     return target
 
 
@@ -183,18 +196,34 @@ def publish(settings: Settings) -> None:
 
 
 def _render(settings: Settings | None, builder: str) -> Path:
-    """The folder that jupyter-book has rendered into, without anything from before."""
+    """The folder that jupyter-book has rendered into, which takes the place of an earlier one once it is complete."""
     root = find_root()
-    source = _stage(root, settings)
-    folder = root / "_build" / builder
-    shutil.rmtree(folder, ignore_errors=True)  # no page may outlive what it was made from
-    command = [
-        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
-        *("build", str(source), "--path-output", str(root), "--builder", builder),
-        *("--all", "-W", "-n", "--keep-going", "-q"),
-    ]
-    if subprocess.run(command, cwd=root).returncode != 0:
-        raise BookError(f"jupyter-book could not render {source}; what it said stands above.")
+    with (
+        locked(root / "_build" / "book.lock", "another command that is rendering the book"),
+        temporary_folder() as private,
+    ):
+        source = _stage(root, settings)
+        command = [
+            *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
+            *("build", str(source), "--path-output", str(private), "--builder", builder),
+            *("--all", "-W", "-n", "--keep-going", "-q"),
+        ]
+        with started(command, cwd=root) as process:
+            if process.wait() != 0:
+                raise BookError(f"jupyter-book could not render {source}; what it said stands above.")
+        return _moved(private / "_build" / builder, root / "_build" / builder)
+
+
+def _moved(new: Path, folder: Path) -> Path:
+    """The folder, with what the new one holds in place of what it held; there is no moment at which it holds a part."""
+    draft, old = (folder.with_name(f".{folder.name}.{name}") for name in ("draft", "old"))
+    for left in (draft, old):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.move(new, draft)
+    if folder.exists() or folder.is_symlink():
+        folder.rename(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -245,7 +274,8 @@ def _copy(source: Path, target: Path) -> None:
     if not source.exists():
         raise BookError(f"{source} is missing; 'make full' makes the chapters that 'flowcal publish' keeps there.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
+    with replaced(target) as draft:
+        shutil.copy(source, draft)
 
 
 def find_chromium() -> str:

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from flowcal.infer.um1 import UM1Settings
 from flowcal.infer.um2 import UM2Settings
 from flowcal.infer.um2_epistemic import Rounds, set_training
 from flowcal.report.synthetic import TAIL, judge, judge_designs, judge_paper
+from flowcal.simulate.workers import worker_processes
 from flowcal.study import Study, find_root
 
 __all__ = [
@@ -241,7 +241,7 @@ def _executor(scheduler: str | None, settings: Mapping[str, Any]) -> Iterator[tu
     before = os.environ.get(THREADS)
     os.environ[THREADS] = "1"  # inherited: one process per core leaves no core for more threads
     try:
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as executor:
+        with worker_processes() as executor:
             yield executor, settings
     finally:
         del os.environ[THREADS]

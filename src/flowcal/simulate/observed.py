@@ -132,7 +132,8 @@ class Source:
     name: str = "embedded"
 
     def __post_init__(self) -> None:
-        if self.name not in ("embedded", "organisers") and not os.path.isfile(Path(str(self.name), INDEX_FILE)):
+        is_folder = bool(self.name) and os.path.isfile(Path(str(self.name), INDEX_FILE))
+        if self.name not in ("embedded", "organisers") and not is_folder:
             raise InputError(
                 f"observations are {self.name!r}; expected 'embedded', 'organisers' or a folder with a {INDEX_FILE}."
             )

@@ -10,12 +10,10 @@ import hashlib
 import os
 import shlex
 import shutil
-import signal
 import subprocess
-import tempfile
+import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flowcal.challenge import PROBLEM
-from flowcal.errors import InputError
+from flowcal.errors import InputError, visible
+from flowcal.files import is_special, replaced, started, temporary_folder
 from flowcal.problem import BOUNDS, SEED_MAX, Problem
 from flowcal.simulate.simulator import SimulationError, check_runs, expected_of, fitting
 from flowcal.simulate.tables import ShortTableError, TableError, file_digest, read_table
@@ -41,6 +40,7 @@ __all__ = [
     "read_observed_hours",
     "read_output",
     "read_runs",
+    "remove_output",
     "write_output",
     "write_runs",
 ]
@@ -76,6 +76,14 @@ def read_runs(path: Path, problem: Problem = PROBLEM) -> tuple[Array, Integers]:
 def write_output(path: Path, y: Array) -> None:
     """Write `Y_out.csv` for y (n, steps, outputs), runs numbered from 1, in digits that read back unchanged."""
     _write(path, y.reshape(-1, y.shape[2]), np.repeat(np.arange(1, len(y) + 1), y.shape[1]))
+
+
+def remove_output(path: Path, runs: Path) -> None:
+    """Remove an earlier `Y_out.csv`, lest somebody takes it for the output of runs that are refused."""
+    if path.exists() and runs.exists() and path.samefile(runs):
+        raise InputError(f"the output is {path}, which holds the runs; expected another file.")
+    if path.is_file() and not is_special(path):
+        path.unlink()
 
 
 def read_output(path: Path, runs: int, problem: Problem = PROBLEM) -> Array:
@@ -121,7 +129,7 @@ def read_observed_hours(path: Path, hours: int | None = None, problem: Problem =
 
 def _write(path: Path, numbers: Array, last: Integers) -> None:
     try:
-        with path.open("w", encoding="ascii") as file:
+        with replaced(path) as draft, draft.open("w", encoding="ascii") as file:
             for row, whole in zip(numbers, last.tolist(), strict=True):
                 file.write(f"{','.join(map(repr, row.tolist()))},{whole}\n")
     except OSError as error:
@@ -160,6 +168,7 @@ def _refuse(bad: NDArray[np.bool_], y: Array, lines: Integers, path: Path, probl
 INPUT_FILE, OUTPUT_FILE = "input.txt", "Y_out.csv"
 CODE_SUFFIXES = (".so", ".dll", ".exe", ".py", ".pyc", ".jar")
 MOST_COMPANIONS = 100
+MOST_SECONDS = 31_536_000
 
 
 class ProgramFailed(SimulationError):
@@ -207,8 +216,8 @@ class Executable:
         found = shutil.which(parts[0])
         if found is None:
             raise InputError(f"command names {parts[0]!r}, which is no executable program; expected a path to one.")
-        if not time_limit > 0:
-            raise InputError(f"time_limit is {time_limit}; expected seconds above 0.")
+        if not 0 < time_limit <= MOST_SECONDS:
+            raise InputError(f"time_limit is {time_limit}; expected seconds above 0, at most {MOST_SECONDS} (a year).")
         files = [str(Path(part).absolute()) if Path(part).is_file() else part for part in parts[1:]]
         self._command = [str(Path(found).absolute()), *files]  # the program runs in another folder
         self._time_limit = time_limit
@@ -240,8 +249,7 @@ class Executable:
         x, seed = check_runs(x, seed, self.problem)
         if len(x) == 0:
             return np.empty((0, *self.problem.series))
-        with tempfile.TemporaryDirectory(prefix="flowcal-", ignore_cleanup_errors=True) as name:
-            folder = Path(name)
+        with temporary_folder() as folder:
             write_runs(folder / INPUT_FILE, x, seed)
             self._run(folder, len(x))
             return self._collect(folder / OUTPUT_FILE, len(x))
@@ -250,18 +258,15 @@ class Executable:
         command, everyone = [*self._command, str(folder / INPUT_FILE)], np.arange(runs)
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
-            process = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
+            with started(command, cwd=folder, **pipes) as process:
+                printed = _Tail(process)
+                code = process.wait(self._time_limit)
         except OSError as error:
             raise ProgramFailed(f"{command[0]} could not be started: {error.strerror}", everyone) from error
-        try:
-            printed = _Tail(process)
-            code = process.wait(self._time_limit)
         except subprocess.TimeoutExpired:
-            raise ProgramTimedOut(
-                f"{command[0]} was still running after {self._time_limit:g} s and was killed", everyone
-            ) from None
-        finally:
-            _kill_group(process)
+            reason = f"{command[0]} was still running after {self._time_limit:g} s and was killed"
+            print(visible(f"flowcal: {reason}"), file=sys.__stderr__, flush=True)  # the next may take as long
+            raise ProgramTimedOut(reason, everyone) from None
         if code != 0:
             said = printed.text() or "nothing"
             raise ProgramFailed(f"{command[0]} ended with exit code {code}; it said: {said}", everyone)
@@ -291,16 +296,6 @@ def _companions(program: Path) -> list[Path]:
     return code if len(code) <= MOST_COMPANIONS else []
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End the program, and every child that it has left behind, which may still write."""
-    if os.name == "posix":
-        with suppress(ProcessLookupError):  # nobody is left
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
-
-
 class _Tail:
     """Reads what a program prints, and keeps the last 500 bytes of it."""
 
@@ -317,4 +312,4 @@ class _Tail:
     def text(self) -> str:
         """What was printed last, once the program has ended and been killed with its children."""
         self._thread.join(5)  # a child in a session of its own may keep the pipe open
-        return self._last.decode(errors="replace").strip()
+        return visible(self._last.decode(errors="replace")).strip()

@@ -41,6 +41,8 @@ __all__ = [
     "rows_of",
 ]
 
+CODECS = (BytesCodec(), Crc32cCodec())
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -120,8 +122,8 @@ class StoredResults(Results):
             chunks=(chunk, *series),
             dtype=np.float64,
             fill_value=np.nan,
-            serializer=BytesCodec(),
-            compressors=[Crc32cCodec()],
+            serializer=CODECS[0],
+            compressors=CODECS[1:],
             dimension_names=("sample", "time", "output"),
         )
         draft.rename(self._path)
@@ -149,7 +151,7 @@ class StoredResults(Results):
             self._path, consolidated=False, chunks={}, mask_and_scale=False, zarr_format=3, drop_variables=["x", "seed"]
         )
         runs = {"x": (("sample", "input"), self.x), "seed": ("sample", self.seed)}
-        return stored.drop_attrs().assign(runs)
+        return stored[["y"]].drop_attrs().assign(runs)
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,10 @@ def rows_of(index: int, chunk: int) -> slice:
 
 
 def _open_outputs(path: Path) -> "zarr.Array[Any]":
-    return zarr.open_array(path / "y", mode="r+", zarr_format=3)
+    y = zarr.open_array(path / "y", mode="r+", zarr_format=3)
+    if (codecs := getattr(y.metadata, "codecs", None)) != CODECS:
+        raise ValueError(f"its outputs are stored by {codecs}; expected {CODECS}")
+    return y
 
 
 def _token_path(store: Path) -> Path:

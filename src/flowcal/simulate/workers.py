@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
@@ -21,9 +22,10 @@ from flowcal.code import running_digest
 from flowcal.errors import FlowcalError, FlowcalWarning
 from flowcal.simulate.store import CampaignError
 
-__all__ = ["Cluster", "LostWithWorker", "Processes", "Workers", "make_call", "workers_of"]
+__all__ = ["Cluster", "LostWithWorker", "Processes", "Workers", "make_call", "worker_processes", "workers_of"]
 
 ANSWER = 10.0  # seconds that a scheduler may take to answer
+CLEANING_UP = 5.0  # seconds that a process has for it
 PULSE = 10.0  # seconds without a result after which to see if a cluster has workers
 STOPPED = "the campaign stopped, and what a runner's folder holds is kept"
 GUARD = (
@@ -196,6 +198,20 @@ def _result(future: Any, lost: type[Exception]) -> Any:
         raise CampaignError(f"{STOPPED}: {type(error).__name__}, {error}. {GUARD} by the workers.") from error
 
 
+@contextmanager
+def worker_processes(workers: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes of this machine, one per processor if not told otherwise, that end if this one does."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _begin() -> None:
     """Let this process end with its parent, after the simulator has cleaned up: it may run a program."""
     parent = multiprocessing.parent_process()
@@ -208,6 +224,8 @@ def _begin() -> None:
         if parent is not None:
             parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(CLEANING_UP)
+        os._exit(1)
 
     if os.name == "posix":
         os.setsid()  # a signal to the parent's group, such as Ctrl-C, is for the parent to deal with
