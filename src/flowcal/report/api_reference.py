@@ -1,6 +1,8 @@
 """What Sphinx needs for the reference pages that autosummary makes: short types, links to sources and to our names."""
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,8 @@ from flowcal.files import Record
 
 __all__ = ["setup"]
 
-TYPES = {
-    "ArrayLike": ArrayLike,
-    "NDArray[np.float64]": NDArray[np.float64],
-    "NDArray[np.float32]": NDArray[np.float32],
-    "NDArray[np.int64]": NDArray[np.int64],
-    "NDArray[np.bool_]": NDArray[np.bool_],
-    "NDArray": NDArray,
-}
+ARRAYS = {f"NDArray[np.{kind}]": NDArray[getattr(np, kind)] for kind in ("float64", "float32", "int64", "bool_")}
+TYPES = {"ArrayLike": ArrayLike, **ARRAYS, "NDArray": NDArray}
 SHORT = {stringify_annotation(annotation, "smart"): name for name, annotation in TYPES.items()}
 IDENTIFIER = re.compile(r"\b(doi|arXiv):([^\s,;]*[^\s,;.)])")
 RESOLVERS = {"doi": "https://doi.org/", "arXiv": "https://arxiv.org/abs/"}
@@ -31,6 +27,8 @@ RESOLVERS = {"doi": "https://doi.org/", "arXiv": "https://arxiv.org/abs/"}
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx, which calls this for every extension that the book's configuration names."""
+    if (Path(app.srcdir) / "pyproject.toml").exists():
+        sys.exit("The notebooks here have not been run, so this would be a book without numbers: use 'make book'.")
     app.connect("autodoc-process-signature", _shorten)
     app.connect("autodoc-process-docstring", _link_sources)
     app.connect("missing-reference", _link)
