@@ -96,8 +96,8 @@ def test_version_and_address_are_in_step():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     (newest, *_) = re.findall(r"^## (\S+?)(?:, unreleased)?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert citation["version"] == newest == version
-    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    assert citation.get("repository-code", "") == address
+    theme = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
+    assert citation.get("repository-code", "") == theme["repository_url"]
 
 
 def test_what_only_benchmarks_need_is_pinned_and_not_imported():

@@ -29,6 +29,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx, which calls this for every extension that the book's configuration names."""
     if (Path(app.srcdir) / "pyproject.toml").exists():
         sys.exit("The notebooks here have not been run, so this would be a book without numbers: use 'make book'.")
+    if not (theme := app.config.html_theme_options).get("repository_url"):
+        theme.pop("launch_buttons", None)
     app.connect("autodoc-process-signature", _shorten)
     app.connect("autodoc-process-docstring", _link_sources)
     app.connect("missing-reference", _link)
