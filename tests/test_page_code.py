@@ -22,7 +22,12 @@ from flowcal.study import make_simulator
 
 BLOCK = re.compile(r"^```\{code-block\} python\n:caption: (\S+)\n\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.M | re.S)
 SHELL = re.compile(r"^```shell\n(.*?)^```$", re.M | re.S)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "notebooks").glob("*.py"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "book").glob("*.md")),
+    *sorted((ROOT / "notebooks").glob("*.py")),
+]
 EXTENDING = (ROOT / "book" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = {name: (code, shown) for name, code, shown in BLOCK.findall(EXTENDING)}
 
