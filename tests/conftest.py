@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from mini_project import project  # noqa: F401, a fixture for all tests
 
 ROOT = Path(__file__).parents[1]
+PYTHON_LINE = f"""#!/bin/sh
+'''exec' "{sys.executable}" "$0" "$@"
+' '''
+"""  # the first line of a program in Python, for an interpreter whose path may have spaces
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from conftest import PYTHON_LINE
 
 from flowcal.simulate.campaign import CampaignError, Runner, campaign_path, run_campaign
 from flowcal.simulate.program import Executable
@@ -208,8 +209,7 @@ def stop(processes):
         process.wait()
 
 
-PROGRAM = """#!{python}
-import os, pathlib, random, sys, time
+PROGRAM = """{python}import os, pathlib, random, sys, time
 sys.path[:0] = {path!r}
 from flowcal.simulate.program import read_runs, write_output
 from flowcal.simulate.windfarm import WindFarm
@@ -252,7 +252,7 @@ def program_fails(fault, folder, times, rng):
     model = folder / "model"
     time_limit = 20 if fault == "hangs" else 600
     fault = FAULTS_OF_A_PROGRAM[fault]
-    model.write_text(PROGRAM.format(python=sys.executable, path=sys.path, folder=str(folder), fault=fault))
+    model.write_text(PROGRAM.format(python=PYTHON_LINE, path=sys.path, folder=str(folder), fault=fault))
     model.chmod(0o755)
     hours = run_campaign(Executable(model, time_limit), x, seed, Runner(folder=folder, chunk=10))
     wrong = ~np.equal(hours.y.values, WindFarm().simulate(x, seed)).all(axis=(1, 2))

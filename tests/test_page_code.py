@@ -22,7 +22,12 @@ from flowcal.study import make_simulator
 
 BLOCK = re.compile(r"^```\{code-block\} python\n:caption: (\S+)\n\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.M | re.S)
 SHELL = re.compile(r"^```shell\n(.*?)^```$", re.M | re.S)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "notebooks").glob("*.py"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "book").glob("*.md")),
+    *sorted((ROOT / "notebooks").glob("*.py")),
+]
 EXTENDING = (ROOT / "book" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = {name: (code, shown) for name, code, shown in BLOCK.findall(EXTENDING)}
 
@@ -109,7 +114,7 @@ def test_the_program_and_the_folder_go_into_the_study(folder, monkeypatch):
     command = next(call.values[0] for call in calls("flowcal") if "my_hours" in call.values[0])
     subprocess.run([sys.executable, "write_hours.py"], cwd=folder, check=True, capture_output=True)
     monkeypatch.chdir(folder)
-    options = _parser().parse_args([word.replace(".venv/bin/python", sys.executable) for word in command])
+    options = _parser().parse_args([word.replace(".venv/bin/python", shlex.quote(sys.executable)) for word in command])
     x, seed = np.random.default_rng(1).random((5, 8)), np.arange(1, 6)
     monkeypatch.syspath_prepend(folder)
     from toy import Toy

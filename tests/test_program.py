@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from conftest import PYTHON_LINE
 
 from flowcal.errors import InputError
 from flowcal.simulate.campaign import CampaignIncomplete, Runner, run_campaign
@@ -294,7 +295,7 @@ def program(tmp_path):
     def make(body):
         path = tmp_path / "model"
         path.write_text(
-            f"#!{sys.executable}\n"
+            f"{PYTHON_LINE}"
             "import os, sys, time\n"
             "runs = open(sys.argv[1]).read().splitlines()\n"
             "rows = [f'1,1,1,10,10,10,{run + 1}' for run in range(len(runs)) for minute in range(60)]\n"

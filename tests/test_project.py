@@ -3,12 +3,15 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+import yaml
 from conftest import ROOT
 from jupytext.compare import compare_notebooks
 
@@ -40,7 +43,7 @@ MOST_LINES, MOST_FILES, LONGEST_FILE = 13_620, 65, 471  # what there is now: low
 
 
 def pins(text):
-    return sorted(re.findall(r"^\s*(?:- )?([A-Za-z0-9_.-]+==[^\s]+)$", text, re.MULTILINE))
+    return sorted(set(re.findall(r"^([A-Za-z0-9_.-]+==[^\s;]+)", text, re.MULTILINE)))
 
 
 def name_of(requirement):
@@ -64,15 +67,37 @@ def names_from(module, path):
     return [alias.name for node in nodes if node.module == module for alias in node.names]
 
 
-def test_environment_takes_the_pins_of_requirements():
-    assert len(pins((ROOT / "requirements.txt").read_text())) > 100
-    assert "- --requirement requirements.txt\n" in (ROOT / "environment.yml").read_text()
+def all_pins():
+    return pins((ROOT / "requirements.txt").read_text()) + pins((ROOT / ".ci" / "torch.txt").read_text())
 
 
-def test_every_dependency_of_the_package_is_pinned():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pinned = {name_of(pin) for pin in pins((ROOT / "requirements.txt").read_text())}
-    assert {name_of(need) for need in project["dependencies"]} <= pinned
+def test_every_pin_but_that_of_pytorch_has_hashes():
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.txt").read_text())[1:]
+    assert len(entries) > 100
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert [name_of(pin) for pin in pins((ROOT / ".ci" / "torch.txt").read_text())] == ["torch"]
+
+
+def test_every_declared_dependency_is_pinned():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = declared["project"]
+    optional = [*project["optional-dependencies"].values(), *declared["dependency-groups"].values()]
+    needed = {name_of(need) for needs in (project["dependencies"], *optional) for need in needs}
+    assert needed - {"flowcal"} <= {name_of(pin) for pin in all_pins()}
+
+
+def test_what_is_installed_fits_together():
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_version_and_address_are_in_step():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    (newest, *_) = re.findall(r"^## (\S+?)(?:, unreleased)?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert citation["version"] == newest == version
+    theme = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["html_theme_options"]
+    assert citation.get("repository-code", "") == theme["repository_url"]
 
 
 def test_what_only_benchmarks_need_is_pinned_and_not_imported():
@@ -84,14 +109,11 @@ def test_what_only_benchmarks_need_is_pinned_and_not_imported():
 
 
 def test_no_registry_is_named():
-    for name in (
-        "requirements.txt",
-        "environment.yml",
-        "pyproject.toml",
-        "Makefile",
-        "tests/benchmarks/requirements.txt",
-    ):
-        assert not re.search(r"https?://(?!localhost)|index-url|\+cpu", (ROOT / name).read_text()), name
+    """PyTorch's own page of processor builds is none."""
+    names = ("requirements.txt", "environment.yml", "pyproject.toml", "Makefile", "tests/benchmarks/requirements.txt")
+    for path in (*map(ROOT.joinpath, names), *(ROOT / ".ci").iterdir(), *(ROOT / "binder").iterdir()):
+        text = path.read_text().replace("https://download.pytorch.org/whl/cpu/torch/", "")
+        assert not re.search(r"https?://(?!localhost)|index-url|\+cpu", text), path
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

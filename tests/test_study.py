@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 
 import nbformat
@@ -124,7 +125,7 @@ def test_a_chapter_of_the_book_runs_on_a_program(project):
     folder = project.folder
     (folder / "notebooks" / "01_problem.py").write_bytes((ROOT / "notebooks" / "01_problem.py").read_bytes())
     (folder / "_toc.yml").write_text("chapters:\n  - file: notebooks/01_problem\n")
-    settings = Settings(simulator=f"executable:{sys.executable} -m flowcal simulate")
+    settings = Settings(simulator=f"executable:{shlex.quote(sys.executable)} -m flowcal simulate")
     run_chapters([], settings)
     shown = project.printed("problem", settings.resolved().folder().name)
     assert "holds: an hour is bit-identical alone" in shown

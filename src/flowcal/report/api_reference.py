@@ -1,6 +1,8 @@
 """What Sphinx needs for the reference pages that autosummary makes: short types, links to sources and to our names."""
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,10 @@ RESOLVERS = {"doi": "https://doi.org/", "arXiv": "https://arxiv.org/abs/"}
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx, which calls this for every extension that the book's configuration names."""
+    if (Path(app.srcdir) / "pyproject.toml").exists():
+        sys.exit("The notebooks here have not been run, so this would be a book without numbers: use 'make book'.")
+    if not (theme := app.config.html_theme_options).get("repository_url"):
+        theme.pop("launch_buttons", None)
     app.connect("autodoc-process-signature", _shorten)
     app.connect("autodoc-process-docstring", _link_sources)
     app.connect("missing-reference", _link)

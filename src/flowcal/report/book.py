@@ -155,7 +155,9 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
     outputs = {
         cell.id: cell.outputs for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"
     }
-    notebook = read_source(chapter)
+    notebook, pair = read_source(chapter), chapter.source.with_suffix(".ipynb")
+    if pair.is_file():  # jupytext's own notes stay as they are
+        notebook.metadata = nbformat.read(pair, as_version=4).metadata
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
         cell.execution_count = count  # nbval takes a cell without a count for one that was never run
