@@ -34,6 +34,7 @@ RANK = {
     "decide": 6,
     "study": 7,
     "provenance": 7,
+    "pace": 8,
     "chapters": 8,
     "report": 9,
     "cli": 10,

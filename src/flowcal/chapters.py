@@ -32,14 +32,8 @@ from flowcal.code import closure_of_text, code_digest, libraries, reads_in, stat
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record, temporary_folder, write_json
 from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, socket_folder
-from flowcal.provenance import (
-    Execution,
-    collect_provenance,
-    has_own_edit,
-    keep_provenance,
-    read_consumed,
-    read_provenance,
-)
+from flowcal.pace import Pace, usual_seconds
+from flowcal.provenance import Execution, collect_provenance, has_own_edit, keep_provenance, read_consumed
 from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, locked, split_command
 
 __all__ = [
@@ -295,10 +289,11 @@ def _run_in_order(
     held: Mapping[str, filelock.BaseFileLock],
 ) -> int:
     """Start each chapter once all that it reads from is done, unless it is fresh then; how many were started."""
-    folder, running, started = settings.folder(), dict[Future[None], str](), 0
+    folder, running, started = settings.folder(), dict[Future[float], str](), 0
     reads = {chapter.name: set(_earlier(chapter, _own_state(chapter, settings, folder))) for chapter in chapters}
-    seconds_to_end = _seconds_to_end(chapters, reads)
-    waiting = sorted(chapters, key=lambda chapter: -seconds_to_end[chapter.name])
+    usual = {chapter.name: _usual_seconds(chapter, settings.profile) for chapter in chapters}
+    pace = Pace(usual, reads)
+    waiting = sorted(chapters, key=lambda chapter: -pace.to_end[chapter.name])
     while waiting or running:
         for chapter in list(waiting):
             to_come = {other.name for other in waiting} | set(running.values())
@@ -307,30 +302,28 @@ def _run_in_order(
             waiting.remove(chapter)
             if chapter.name not in forced and states(settings)[chapter.name].state == "fresh":
                 held[chapter.name].release()
+                pace.finish(chapter.name)
                 continue
             started += 1
-            tqdm.write(f"chapter {chapter.name}: started")
+            took = f", took {_worded(usual[chapter.name])} where it was published" if usual[chapter.name] else ""
+            tqdm.write(f"chapter {chapter.name}: started{took}")
             running[pool.submit(_run, chapter, settings, folder)] = chapter.name
         for future in wait(running, return_when=FIRST_COMPLETED).done:
-            held[running.pop(future)].release()
-            future.result()
+            name = running.pop(future)
+            held[name].release()
+            pace.finish(name, future.result())
+            left = pace.seconds_left(AT_ONCE)
+            tqdm.write(f"chapter {name}: {_worded(future.result())}{f'; about {_worded(left)} left' if left else ''}")
     return started
 
 
-def _seconds_to_end(chapters: Sequence[Chapter], reads: Mapping[str, set[str]]) -> dict[str, float]:
-    """Seconds, where they were published, of each chapter and the longest chain of chapters that need it."""
-    found: dict[str, float] = {}
-    for chapter in reversed(chapters):
-        later = [found[other] for other in found if chapter.name in reads[other]]
-        found[chapter.name] = _published_seconds(chapter) + max(later, default=0)
-    return found
+def _usual_seconds(chapter: Chapter, profile: str) -> float:
+    published = find_root() / "book" / "published" / f"{chapter.source.stem}.ipynb"
+    return usual_seconds(chapter.source.with_suffix(".ipynb"), published, profile)
 
 
-def _published_seconds(chapter: Chapter) -> float:
-    """How long a chapter took where it was published; 1 s where it was not."""
-    path = find_root() / "book" / "published" / f"{chapter.source.stem}.ipynb"
-    provenance = read_provenance(nbformat.read(path, as_version=4)) if path.is_file() else None
-    return provenance.wall_time_s if provenance else 1.0
+def _worded(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _needed(names: set[str], settings: Settings) -> list[Chapter]:
@@ -342,7 +335,8 @@ def _needed(names: set[str], settings: Settings) -> list[Chapter]:
     return [chapter for chapter in every if chapter.name in wanted]
 
 
-def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
+def _run(chapter: Chapter, settings: Settings, folder: Path) -> float:
+    """Execute a chapter and keep what came of it; returns the seconds that it took."""
     target = chapter.executed(folder)
     partial = target.with_name("chapter.partial.ipynb")
     _record(chapter, folder).unlink(missing_ok=True)  # from here on, what lies there is no execution of this text
@@ -363,7 +357,7 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> None:
     finished = time.strftime("%Y-%m-%d %H:%M")
     ended: dict[str, Any] = {"used": used, "files": files, "notebook": file_digest(target)}
     write_json(_record(chapter, folder), Execution(**before, **ended, wall_time_s=wall_time, finished=finished))
-    tqdm.write(f"chapter {chapter.name}: {wall_time:.0f} s")
+    return wall_time
 
 
 def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path) -> nbformat.NotebookNode:

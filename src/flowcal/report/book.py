@@ -30,6 +30,7 @@ from flowcal.chapters import (
 )
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record, replaced, started, temporary_folder
+from flowcal.pace import SECONDS
 from flowcal.provenance import Provenance, read_provenance, sign_text
 from flowcal.report.benchmarks import benchmark_tables
 from flowcal.report.figures.style import BLUE, GREEN, GREY, ORANGE, RED
@@ -152,9 +153,8 @@ def store_outputs() -> None:
 
 def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
     """The chapter's text with the outputs of an executed notebook, without those that nbval does not compare."""
-    outputs = {
-        cell.id: cell.outputs for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"
-    }
+    source = nbformat.read(executed, as_version=4)
+    outputs = {cell.id: cell.outputs for cell in source.cells if cell.cell_type == "code"}
     notebook, pair = read_source(chapter), chapter.source.with_suffix(".ipynb")
     if pair.is_file():  # jupytext's own notes stay as they are
         notebook.metadata = nbformat.read(pair, as_version=4).metadata
@@ -164,6 +164,9 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
         if IGNORED_OUTPUT not in cell.metadata.get("tags", []):
             cell.outputs = outputs[cell.id]
     sign_text(notebook)
+    provenance = read_provenance(source)
+    if provenance and _making(provenance) < provenance.wall_time_s:  # else it took artifacts as they were
+        notebook.metadata[SECONDS] = provenance.wall_time_s
     return notebook
 
 
