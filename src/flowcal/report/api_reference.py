@@ -18,8 +18,14 @@ from flowcal.files import Record
 
 __all__ = ["setup"]
 
-ARRAYS = {f"NDArray[np.{kind}]": NDArray[getattr(np, kind)] for kind in ("float64", "float32", "int64", "bool_")}
-TYPES = {"ArrayLike": ArrayLike, **ARRAYS, "NDArray": NDArray}
+TYPES = {
+    "ArrayLike": ArrayLike,
+    "NDArray[np.float64]": NDArray[np.float64],
+    "NDArray[np.float32]": NDArray[np.float32],
+    "NDArray[np.int64]": NDArray[np.int64],
+    "NDArray[np.bool_]": NDArray[np.bool_],
+    "NDArray": NDArray,
+}
 SHORT = {stringify_annotation(annotation, "smart"): name for name, annotation in TYPES.items()}
 IDENTIFIER = re.compile(r"\b(doi|arXiv):([^\s,;]*[^\s,;.)])")
 RESOLVERS = {"doi": "https://doi.org/", "arXiv": "https://arxiv.org/abs/"}
@@ -52,9 +58,7 @@ def _shorten(
 
 def _link_sources(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Link the identifiers of sources."""
-    lines[:] = [
-        IDENTIFIER.sub(lambda found: f"`{found[0]} <{RESOLVERS[found[1]]}{found[2]}>`__", line) for line in lines
-    ]
+    lines[:] = [IDENTIFIER.sub(lambda of: f"`{of[0]} <{RESOLVERS[of[1]]}{of[2]}>`__", line) for line in lines]
 
 
 def _link(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element) -> nodes.Element | None:
