@@ -58,9 +58,7 @@ def _shorten(
 
 def _link_sources(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Link the identifiers of sources."""
-    lines[:] = [
-        IDENTIFIER.sub(lambda found: f"`{found[0]} <{RESOLVERS[found[1]]}{found[2]}>`__", line) for line in lines
-    ]
+    lines[:] = [IDENTIFIER.sub(lambda of: f"`{of[0]} <{RESOLVERS[of[1]]}{of[2]}>`__", line) for line in lines]
 
 
 def _link(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element) -> nodes.Element | None:

@@ -154,7 +154,7 @@ def store_outputs() -> None:
 def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
     """The chapter's text with the outputs of an executed notebook, without those that nbval does not compare."""
     source = nbformat.read(executed, as_version=4)
-    outputs = {cell.id: cell.outputs for cell in source.cells if cell.cell_type == "code"}
+    outputs = {cell.id: cell.get("outputs") for cell in source.cells}
     notebook, pair = read_source(chapter), chapter.source.with_suffix(".ipynb")
     if pair.is_file():  # jupytext's own notes stay as they are
         notebook.metadata = nbformat.read(pair, as_version=4).metadata
