@@ -307,7 +307,7 @@ def _run_in_order(
             started += 1
             took = f", took {_worded(usual[chapter.name])} where it was published" if usual[chapter.name] else ""
             tqdm.write(f"chapter {chapter.name}: started{took}")
-            running[pool.submit(_run, chapter, settings, folder)] = chapter.name
+            running[pool.submit(_run, chapter, settings, folder, *_prepared(chapter, settings))] = chapter.name
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             name = running.pop(future)
             held[name].release()
@@ -335,22 +335,38 @@ def _needed(names: set[str], settings: Settings) -> list[Chapter]:
     return [chapter for chapter in every if chapter.name in wanted]
 
 
-def _run(chapter: Chapter, settings: Settings, folder: Path) -> float:
-    """Execute a chapter and keep what came of it; returns the seconds that it took."""
-    target = chapter.executed(folder)
-    partial = target.with_name("chapter.partial.ipynb")
-    _record(chapter, folder).unlink(missing_ok=True)  # from here on, what lies there is no execution of this text
+def _prepared(chapter: Chapter, settings: Settings) -> tuple[dict[str, Any], nbformat.NotebookNode, dict[str, Any]]:
+    """The record of what an execution starts from, the notebook, and the budget.
+
+    All of this parses Python, which CPython 3.11 cannot do in two threads at once (python/cpython#106905).
+    """
     before: dict[str, Any] = {
         "text": file_digest(chapter.source),
         "code": _code_of(chapter),
         "parameters": _parameters(chapter, settings),
         "libraries": libraries(find_root() / "requirements.txt"),
     }
+    return before, read_source(chapter), _budget(chapter, settings.profile)
+
+
+def _run(
+    chapter: Chapter,
+    settings: Settings,
+    folder: Path,
+    before: dict[str, Any],
+    notebook: nbformat.NotebookNode,
+    budget: dict[str, Any],
+) -> float:
+    """Execute a chapter and keep what came of it; returns the seconds that it took."""
+    target = chapter.executed(folder)
+    partial = target.with_name("chapter.partial.ipynb")
+    _record(chapter, folder).unlink(missing_ok=True)  # from here on, what lies there is no execution of this text
     start = time.perf_counter()
     with temporary_folder(socket_folder()) as private:
-        executed = _execute(chapter, settings, partial, private)
+        executed = _execute(chapter, notebook, vars(settings) | budget, partial, private)
         used, files = read_consumed(private / "record")
     wall_time = round(time.perf_counter() - start, 1)
+    executed = _tidied(executed, bool(budget))
     keep_provenance(executed, collect_provenance(folder, chapter.name, used, settings.profile, wall_time))
     nbformat.write(executed, partial)
     os.replace(partial, target)
@@ -360,15 +376,17 @@ def _run(chapter: Chapter, settings: Settings, folder: Path) -> float:
     return wall_time
 
 
-def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path) -> nbformat.NotebookNode:
+def _execute(
+    chapter: Chapter, notebook: nbformat.NotebookNode, parameters: dict[str, Any], partial: Path, private: Path
+) -> nbformat.NotebookNode:
     """The executed notebook; what it consumes is recorded in a file in the private folder."""
     record = private / "record"
     record.touch()
     try:
-        executed = papermill.execute_notebook(
-            read_source(chapter),
+        executed: nbformat.NotebookNode = papermill.execute_notebook(
+            notebook,
             str(partial),
-            parameters=vars(settings) | _budget(chapter, settings.profile),
+            parameters=parameters,
             kernel_name="python3",
             language="python",
             record_timing=False,
@@ -385,7 +403,7 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
         raise ChapterFailed(
             f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
         ) from None
-    return _tidied(executed, bool(_budget(chapter, settings.profile)))
+    return executed
 
 
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:
