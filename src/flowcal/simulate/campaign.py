@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from flowcal.errors import FlowcalWarning, InputError
-from flowcal.problem import as_numbers
+from flowcal.problem import as_numbers, check_counts, check_range
 from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, check_series, label, problem_of
 from flowcal.simulate.store import (
     CampaignError,
@@ -105,11 +105,8 @@ class Runner:
     allowed_share: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("workers", "chunk"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a whole number from 1 up.")
-        if not 0 <= self.allowed_share < 1:
-            raise InputError(f"allowed_share is {self.allowed_share}; expected a number in [0, 1).")
+        check_counts(workers=self.workers, chunk=self.chunk)
+        check_range(0, 1, "[)", allowed_share=self.allowed_share)
 
     @property
     def identity(self) -> dict[str, float]:
