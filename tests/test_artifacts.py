@@ -2,14 +2,15 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
 
 from flowcal import artifacts, code
-from flowcal.artifacts import ArtifactError, Shelf, digest
+from flowcal.artifacts import ArtifactError, Shelf, digest, file_digest
 from flowcal.errors import InputError
-from flowcal.files import Weights
+from flowcal.files import Weights, replaced, write_json
 from flowcal.simulate import sensitivity
 from flowcal.simulate.sensitivity import seed_sweep
 from flowcal.simulate.windfarm import WindFarm
@@ -215,3 +216,77 @@ def test_weights_are_kept_as_safetensors(keep, tmp_path):
     assert kept.header == weights.header
     assert digest(kept) == digest(weights)
     assert list(tmp_path.rglob("*.safetensors"))
+
+
+def external_link(file, secret):
+    """A group whose content is another file's."""
+    file["elsewhere"] = h5py.ExternalLink(secret, "/y")
+
+
+def external_storage(file, secret):
+    """A variable whose numbers lie in another file, whatever that is."""
+    file.create_dataset("y", (1,), "f8", external=[(secret, 0, 8)])
+
+
+def virtual(file, secret):
+    """A variable that is put together from other files."""
+    layout = h5py.VirtualLayout((1,), "f8")
+    layout[:] = h5py.VirtualSource(secret, "y", (1,))
+    file.create_group("deep").create_virtual_dataset("y", layout)
+
+
+@pytest.mark.parametrize("spoil", [external_link, external_storage, virtual])
+def test_data_that_would_have_other_files_read_is_refused(shelf, tmp_path, spoil):
+    """Even where its digests are right, as in artifacts that somebody else has made up."""
+    shelf.keep("seeds", seed_sweep, simulator=WindFarm())
+    secret, kept = tmp_path / "secret.h5", tmp_path / "first" / "seeds.nc"
+    with h5py.File(secret, "w") as file:
+        file["y"] = [1.0]
+    with h5py.File(kept, "w") as file:
+        spoil(file, str(secret))
+    path = tmp_path / "first" / "seeds.manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"file": file_digest(kept)}))
+    with pytest.raises(
+        ArtifactError, match=r"first/seeds cannot be read \(.* lies in another file\); run chapter 'first'"
+    ):
+        Shelf(tmp_path, "second").read("first", "seeds")
+
+
+def write_half(path):
+    """Fail while a file is written."""
+    with replaced(path) as draft:
+        draft.write_text("[")
+        path.parent.write_text("no file")
+
+
+def test_a_file_is_replaced_in_full_or_not_at_all(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, [1])
+    with pytest.raises(IsADirectoryError):
+        write_half(path)
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, [float("nan")])
+    assert path.read_text() == "[\n 1\n]\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "result.json").symlink_to("precious")
+    write_json(tmp_path / "result.json", [1])
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "result.json").is_symlink()
+
+
+def test_what_cannot_be_written_leaves_what_was_there(shelf, tmp_path, monkeypatch):
+    shelf.keep("seeds", seed_sweep, simulator=Counting())
+    before = {file.name: file.read_bytes() for file in (tmp_path / "first").iterdir()}
+
+    def full(file, kind, value):
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(artifacts, "_store", full)
+    with pytest.raises(ArtifactError, match="seeds cannot be written: .*No space left on device"):
+        shelf.keep("seeds", seed_sweep, simulator=another())
+    assert {file.name: file.read_bytes() for file in (tmp_path / "first").iterdir()} == before

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import ROOT
 
@@ -195,6 +196,61 @@ def test_a_run_that_is_killed_leaves_nothing_that_is_trusted(project):
     command.kill()
     command.wait()
     assert seen() == {"first": "not run", "second": "not run"}
+
+
+@pytest.fixture
+def paired(project):
+    """A project whose chapters have been run and paired; its first pair, and a function that edits one of its cells."""
+    run()
+    assert main(["pair"]) == 0
+    pair = project.path("first").with_suffix(".ipynb")
+
+    def edit(old, new):
+        notebook = nbformat.read(pair, as_version=4)
+        for cell in notebook.cells:
+            cell.source = cell.source.replace(old, new)
+        nbformat.write(notebook, pair)
+
+    return pair, edit
+
+
+def test_an_edit_of_a_paired_notebook_is_not_lost(project, paired, capsys):
+    pair, edit = paired
+    edit("samples = 16", "samples = 24")
+    before = pair.read_bytes()
+    for verb in ("status", "run"):
+        assert main([verb]) == 0
+        assert f"note: {pair} holds an edit that its text lacks" in capsys.readouterr().out
+    assert main(["pair"]) == 1
+    assert f"{pair} holds an edit that its text lacks" in capsys.readouterr().err
+    assert pair.read_bytes() == before
+    project.edit("first", "samples = 16", "samples = 32")  # now both have one
+    run()
+    assert main(["pair"]) == 1
+    assert pair.read_bytes() == before
+    project.edit("first", "samples = 32", "samples = 24")  # as jupytext does
+    run()
+    assert main(["pair"]) == 0
+    assert "samples = 24" in pair.read_text()
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< ours\n", "", "[]", '{"cells": 3, "metadata": {}, "nbformat": 4}'])
+def test_a_paired_notebook_that_is_none_is_not_overwritten(paired, text):
+    paired[0].write_text(text)
+    assert main(["status"]) == 0
+    assert main(["pair"]) == 1
+    assert paired[0].read_text() == text
+
+
+def test_an_edit_of_the_text_is_brought_to_its_pair(project, paired, capsys):
+    project.edit("first", "samples = 16", "samples = 32")
+    run()
+    assert main(["pair"]) == 0
+    assert "note" not in capsys.readouterr().out
+    assert "samples = 32" in paired[0].read_text()
+    paired[0].unlink()
+    assert main(["pair"]) == 0
+    assert paired[0].exists()
 
 
 @pytest.mark.parametrize("toc", ["- file: docs/one", "- file: notebooks/01_mine"])

@@ -1,7 +1,9 @@
 """The organisers' text protocol, and programs that speak it: what works, and every way in which either can fail."""
 
 import os
+import signal
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -483,5 +485,41 @@ def test_refuses_what_is_no_program(tmp_path):
     for command in ([], [sys.executable, "a\0b"]):
         with pytest.raises(InputError, match="expected a program, and no null character"):
             Executable(command)
-    with pytest.raises(InputError, match="time_limit is 0; expected seconds above 0"):
-        Executable(sys.executable, time_limit=0)
+    for limit in (0, -1.0, float("nan"), float("inf"), 1e99):
+        with pytest.raises(InputError, match="time_limit is .*; expected seconds above 0"):
+            Executable(sys.executable, time_limit=limit)
+
+
+def test_what_a_program_says_holds_nothing_that_a_terminal_obeys(program, runs):
+    body = r"print('\x1b]0;title\x07\x1b[2Jno\x9b licence\r\x08'); sys.exit(1)"
+    with pytest.raises(ProgramFailed, match=r"it said: \]0;title\[2Jno licence \(runs"):
+        Executable(program(body)).simulate(runs[0][:2], runs[1][:2])
+
+
+def test_the_first_time_limit_is_told_at_once(program, runs, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    with pytest.raises(ProgramTimedOut):
+        Executable(program("time.sleep(1000)"), 0.5).simulate(runs[0][:2], runs[1][:2])
+    assert "model was still running after 0.5 s and was killed\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_is_killed_takes_its_program_with_it(program, tmp_path, name):
+    """However it is killed: a campaign of one's own has no command around it."""
+    alive, temporary = tmp_path / "alive", tmp_path / "temporary"
+    temporary.mkdir()
+    path = program(f"while True: open({str(alive)!r}, 'w').write(str(time.time())); time.sleep(0.02)")
+    code = f"from flowcal.simulate.program import Executable\nExecutable({str(path)!r}).simulate([[0.5] * 8], [1])"
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(temporary)})
+    while not alive.exists():
+        time.sleep(0.05)
+    process.send_signal(name)
+    process.wait()
+    for _ in range(100):
+        if not list(temporary.iterdir()):
+            break
+        time.sleep(0.1)
+    assert list(temporary.iterdir()) == []
+    last = alive.read_text()
+    time.sleep(0.5)
+    assert alive.read_text() == last

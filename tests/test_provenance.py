@@ -1,5 +1,9 @@
 """How executions came about: collected, kept in the notebook, read back with care, and said in the book."""
 
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
 import nbformat
 import pytest
 
@@ -7,6 +11,7 @@ from flowcal import __version__
 from flowcal.artifacts import RECORD, ArtifactError, Shelf, note_file
 from flowcal.errors import InputError
 from flowcal.provenance import Made, Provenance, collect_provenance, keep_provenance, read_consumed, read_provenance
+from flowcal.report import book
 from flowcal.report.book import closing_block, minutes_table
 from flowcal.simulate.sensitivity import seed_sweep
 from flowcal.simulate.windfarm import WindFarm
@@ -119,3 +124,39 @@ def test_the_table_of_minutes_adds_them_up():
     assert "| three | not kept | not kept | not kept |" in table
     assert "| **all** |  | 3.0 | 2.2 |" in table
     assert "| **all** |  | not kept | not kept |" in minutes_table({"three": None})
+
+
+@pytest.fixture
+def rendered(project, monkeypatch):
+    """A project whose book was rendered before, and a function in place of jupyter-book."""
+    html = project.folder / "_build" / "html"
+    html.mkdir(parents=True)
+    (html / "index.html").write_text("before")
+    monkeypatch.setattr(book, "_stage", lambda root, settings: root)
+
+    def render(text, code):
+        @contextmanager
+        def started(command, cwd):
+            page = Path(command[command.index("--path-output") + 1], "_build", "html", "index.html")
+            page.parent.mkdir(parents=True)
+            page.write_text(text)
+            yield SimpleNamespace(wait=lambda: code)
+
+        monkeypatch.setattr(book, "started", started)
+        return book.build_book(None)
+
+    return html, render
+
+
+def test_a_book_takes_the_place_of_the_last_one_once_it_is_complete(rendered):
+    html, render = rendered
+    assert render("now", 0) == html / "index.html"
+    assert (html / "index.html").read_text() == "now"
+    assert {file.name for file in html.parent.iterdir()} == {"html", "book.lock"}
+
+
+def test_a_book_that_cannot_be_rendered_leaves_the_last_one(rendered):
+    html, render = rendered
+    with pytest.raises(book.BookError, match="could not render"):
+        render("half", 1)
+    assert (html / "index.html").read_text() == "before"

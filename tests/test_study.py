@@ -1,9 +1,11 @@
 """The study as chapters see it, and the chapters as papermill runs them."""
 
 import json
+import os
 import re
 import shlex
 import sys
+import tempfile
 
 import nbformat
 import pytest
@@ -14,7 +16,7 @@ from flowcal.chapters import ChapterFailed, Settings, chapter_budget, run_chapte
 from flowcal.errors import InputError
 from flowcal.pace import SECONDS
 from flowcal.provenance import read_provenance
-from flowcal.simulate.program import Executable
+from flowcal.simulate.program import Executable, ProgramTimedOut
 from flowcal.simulate.sensitivity import sobol
 from flowcal.simulate.windfarm import WindFarm
 from flowcal.study import ClaimFailed, Study, find_root
@@ -85,6 +87,23 @@ def test_a_profile_sets_budgets_that_the_chapter_names(project):
         run_chapters(["first"], Settings(profile="full"))
 
 
+@pytest.mark.parametrize(
+    "text", ["first: [", "- 1", "first: 3", "first: {1: 2}", "first: {N: !!python/name:os.system }", "\xff"]
+)
+def test_a_profile_that_is_none_is_one_sentence(project, text):
+    (project.folder / "profiles").mkdir()
+    (project.folder / "profiles" / "full.yml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"^full.yml .*expected [^\n]*$"):
+        run_chapters(["first"], Settings(profile="full"))
+
+
+@pytest.mark.parametrize(("text", "said"), [(b"x = (\n", "is no Python program"), (b"# \xe9\n", "cannot be read as a")])
+def test_a_chapter_that_is_no_program_is_one_sentence(project, text, said):
+    project.path("first").write_bytes(project.chapters["first"].encode() + text)
+    with pytest.raises(InputError, match=f"^[^\n]*01_first.py {said}[^\n]*$"):
+        run_chapters([], Settings())
+
+
 def test_kernels_are_talked_to_in_private(project):
     """Not through sockets in the working folder, where two runs would meet."""
     project.append("first", "from pathlib import Path\n\nprint(list(Path().glob('kernel*')))")
@@ -100,6 +119,48 @@ def test_the_kernel_is_of_this_interpreter_whatever_is_installed(project, monkey
     project.append("first", "import sys\n\nprint(sys.executable)")
     run_chapters(["first"], Settings())
     assert project.printed("first").endswith(f"{sys.executable}\n")
+
+
+def test_the_kernel_has_the_surroundings_of_the_command(project, monkeypatch):
+    """Relative names hold from the folder of the command; a namesake of the package beside the notebook is not run."""
+    (project.folder / "sub" / "a b ü").mkdir(parents=True)
+    monkeypatch.chdir(project.folder / "sub")
+    monkeypatch.setenv("FLOWCAL_DATA", "data")
+    monkeypatch.setenv("TMPDIR", "a b ü")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (project.folder / "notebooks" / "flowcal").mkdir()
+    (project.folder / "notebooks" / "flowcal" / "__init__.py").write_text("raise SystemExit")
+    (project.folder / "notebooks" / "my_helper.py").write_text("WHERE = __file__")
+    project.append("first", "import os, tempfile\nimport my_helper\nprint(os.getcwd(), os.environ['FLOWCAL_DATA'])")
+    project.append("first", "print(tempfile.gettempdir())")
+    run_chapters(["first"], Settings())
+    sub = project.folder / "sub"
+    assert project.printed("first").splitlines()[-2:] == [f"{project.folder}/notebooks {sub}/data", f"{sub}/a b ü"]
+    assert os.getcwd() == str(sub)
+
+
+@pytest.mark.parametrize("letter", ["x", "ü"])
+def test_a_long_name_of_the_temporary_folder_is_no_obstacle(project, monkeypatch, letter):
+    """A socket's name may have 107 bytes."""
+    long = project.folder / (60 * letter) / (60 * letter)
+    long.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    project.append("first", "import ipykernel.kernelapp as app\nprint(app.IPKernelApp.instance().transport)")
+    run_chapters(["first"], Settings())
+    assert project.printed("first").endswith("\nipc\n")
+    assert list(long.iterdir()) == []
+
+
+def test_a_kernel_that_ends_has_nothing_to_complain_of(project):
+    command = project.start("run")
+    said, _ = command.communicate()
+    assert [line.partition(":")[0] for line in said.splitlines()] == 2 * ["chapter first"] + 2 * ["chapter second"]
+
+
+def test_a_kernel_that_does_not_start_is_reported(project, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ChapterFailed, match="chapter 'first' stopped: Kernel died before replying"):
+        run_chapters(["first"], Settings())
 
 
 def test_progress_bars_are_not_kept(project):
@@ -216,11 +277,24 @@ def test_study_takes_what_the_command_line_names(project, program, full):
         ({"simulator": "executable:"}, "expected 'windfarm' or 'executable:PATH'"),
         ({"simulator": "executable:it's"}, "cannot be split into words: No closing quotation"),
         ({"observations": "nowhere"}, "observations are 'nowhere'; expected 'embedded'"),
+        ({"observations": ""}, "observations are ''; expected 'embedded'"),
+        ({"scheduler": "nonsense"}, "scheduler is 'nonsense'; expected an address such as tcp://host:8786"),
+        ({"scheduler": ""}, "scheduler is ''"),
     ],
 )
 def test_study_refuses_what_it_does_not_know(project, full, settings, said):
     with pytest.raises(InputError, match=said):
         Study("first", **settings)
+
+
+def test_the_time_limit_of_programs_is_handed_on(project, program, monkeypatch):
+    monkeypatch.setenv("FLOWCAL_TIME_LIMIT", "0.5")
+    program.write_text("#!/bin/sh\nsleep 1000\n")
+    with pytest.raises(ProgramTimedOut, match=r"after 0.5 s"):
+        Study("first", simulator=f"executable:{program}").simulator.simulate([[0.5] * 8], [1])
+    monkeypatch.setenv("FLOWCAL_TIME_LIMIT", "soon")
+    with pytest.raises(InputError, match="FLOWCAL_TIME_LIMIT is 'soon'; expected seconds"):
+        Study("first", simulator=f"executable:{program}")
 
 
 def test_claims_fail_on_the_embedded_study_only(project, program, capsys):

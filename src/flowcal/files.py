@@ -233,17 +233,15 @@ def check_self_contained(path: Path) -> None:
     """Refuse an HDF5 file that would have other files read, with a `ValueError`."""
     import h5py  # a tenth of a second, which `flowcal simulate` does without
 
-    def check_link(name: str, link: object) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            raise ValueError(f"{name} is a link to another file")
+    def linked(name: str, link: object) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
 
-    def check_item(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-            raise ValueError(f"{name} is stored in other files")
+    def stored_elsewhere(name: str, item: object) -> str | None:
+        return name if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual) else None
 
     with h5py.File(path, "r") as file:
-        file.visititems_links(check_link)
-        file.visititems(check_item)
+        if found := file.visititems_links(linked) or file.visititems(stored_elsewhere):
+            raise ValueError(f"{found} lies in another file")
 
 
 def _items(node: Any) -> list[Any]:

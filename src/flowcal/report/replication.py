@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from flowcal.artifacts import ArtifactError, digest
 from flowcal.chapters import chapter_budget
-from flowcal.code import code_digest
+from flowcal.code import code_digest, running_digest
 from flowcal.decide.design import Effort
 from flowcal.decide.power import emulator_training
 from flowcal.decide.problems import DesignSettings
@@ -213,7 +213,8 @@ def replicate(
     failed = {}
     if missing:
         with _executor(scheduler, settings) as (executor, shared):
-            futures = {executor.submit(function, number, **shared): number for number in missing}
+            code = running_digest()
+            futures = {executor.submit(_judge, code, function, number, **shared): number for number in missing}
             for future in tqdm(as_completed(futures), total=len(missing), desc="systems", disable=None):
                 if error := future.exception():
                     failed[futures[future]] = error
@@ -226,6 +227,13 @@ def replicate(
             f"{type(error).__name__}: {error}. All others have been, and are kept; run it again for these."
         ) from error
     return [_read(Verdict, file) for file in sorted(folder.glob("[0-9]*.json"))]
+
+
+def _judge(code: str, function: Callable[..., Any], number: int, **settings: Any) -> Any:
+    """What a function says of a system, if it does so by the code with this digest."""
+    if running_digest() != code:
+        raise ReplicationError("a worker has another version of flowcal than this process; restart the older one.")
+    return function(number, **settings)
 
 
 @contextmanager
