@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -273,3 +274,13 @@ def test_a_run_that_is_ended_leaves_nothing_behind(project, name, at):
         time.sleep(0.1)
     assert running(mark) == []
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["run", "--profile", "no-such"], ["--help"]])
+def test_a_command_leaves_the_signals_of_its_process_as_they_were(arguments, project, capsys):
+    """Else programs that are started later would inherit ignored ones, and could not be ended."""
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    with suppress(SystemExit):
+        main(arguments)
+    assert [signal.getsignal(number) for number in numbers] == before

@@ -26,6 +26,7 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code is 0, 1 for an error, 2 for a wrong command line, or 128 and a signal's number."""
     _open_streams()
+    before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGINT)}
     try:
         for number in ENDING:
             signal.signal(number, _end)
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", 128 + signal.SIGINT)
     except Ended as ended:
         return _fail(f"ended by {ended.signal.name}", 128 + ended.signal)
+    finally:
+        for number, handler in before.items():  # programs that are started later inherit what is ignored
+            signal.signal(number, handler)
     return 0
 
 
