@@ -32,7 +32,7 @@ def test_simulate_writes_where_it_is_told(tmp_path, runs):
 def test_errors_are_one_sentence_and_exit_code_1(tmp_path, capsys):
     (tmp_path / "input.txt").write_text("1,2,3\n")
     assert main(["simulate", str(tmp_path / "input.txt")]) == 1
-    assert capsys.readouterr().err == "flowcal: input.txt, row 1, has 3 columns; expected 9.\n"
+    assert capsys.readouterr().err == "flowcal: input.txt, row 1, has 3 columns; expected 9, separated by commas.\n"
     assert main(["simulate", str(tmp_path / "absent.txt")]) == 1
     assert "cannot be read: No such file" in capsys.readouterr().err
 
