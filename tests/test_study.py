@@ -6,13 +6,26 @@ import re
 import shlex
 import sys
 import tempfile
+from contextlib import nullcontext
+from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 from conftest import ROOT
+from papermill.exceptions import PapermillExecutionError
 
 from flowcal.artifacts import ArtifactError
-from flowcal.chapters import ChapterFailed, Settings, chapter_budget, run_chapters, select_chapters, states
+from flowcal.chapters import (
+    ChapterFailed,
+    Settings,
+    chapter_budget,
+    find_chapters,
+    read_source,
+    run_chapters,
+    select_chapters,
+    states,
+)
 from flowcal.errors import InputError
 from flowcal.pace import SECONDS
 from flowcal.provenance import read_provenance
@@ -352,3 +365,13 @@ def test_a_number_that_agrees_with_the_stored_one_is_printed_like_it(project, pr
         "another: 5.05",
         "a mean: 5.05",
     ]
+
+
+def test_a_misspelt_parameter_stops_papermill(project):
+    """Papermill itself only warns."""
+    (chapter, _) = find_chapters()
+    for name, expected in (("samples", "runs 352"), ("sampels", "there is no parameter sampels; expected names among")):
+        options = {"parameters": {name: 32}, "kernel_name": "python3", "language": "python", "progress_bar": False}
+        with pytest.raises(PapermillExecutionError) if name == "sampels" else nullcontext() as failed:
+            papermill.execute_notebook(read_source(chapter), "out.ipynb", **options)
+        assert expected in (str(failed.value) if failed else Path("out.ipynb").read_text())

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shlex
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ __all__ = [
     "split_command",
 ]
 
+ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)
+PARAMETERS = re.compile(r'^# %% tags=\["parameters"\]$(.*?)^# %%', re.MULTILINE | re.DOTALL)
 EMBEDDED = ("windfarm", "embedded")
 TIME_LIMIT = "FLOWCAL_TIME_LIMIT"  # environment variable: seconds that each call of a program may take
 ADDRESS = r"([a-z]+://)?[^\s/]+:[0-9]{1,5}"
@@ -89,6 +92,7 @@ class Study:
         if profile != "quick" and not (re.fullmatch(r"[a-z]+", profile) and _profile_file(root, profile).is_file()):
             known = ["quick", *sorted(file.stem for file in (root / "profiles").glob("*.yml"))]
             raise InputError(f"profile is {profile!r}; expected one of {', '.join(known)}.")
+        _refuse_unknown_parameters(root, chapter)
         self.profile, self._chapter = profile, chapter
         self.source = Source(observations)
         self.simulator = make_simulator(simulator)
@@ -311,6 +315,17 @@ def locked(path: Path, owner: str) -> Iterator[filelock.BaseFileLock]:
         yield lock
     finally:
         lock.release()
+
+
+def _refuse_unknown_parameters(root: Path, chapter: str) -> None:
+    """Refuse a parameter that papermill, which only warns, has set in this kernel and the chapter does not have."""
+    ran = getattr(sys.modules["__main__"], "In", [])  # the cells of a live notebook
+    given = ASSIGNED.findall("".join(cell for cell in ran if cell.startswith("# Parameters\n")))
+    files = [file for file in _chapter_files(root) if given and re.sub(r"^\d+_", "", Path(file).name) == chapter]
+    for cell in (cell for file in files for cell in PARAMETERS.findall((root / f"{file}.py").read_text("utf-8"))):
+        known = ASSIGNED.findall(cell)
+        if unknown := ", ".join(sorted(set(given) - set(known))):
+            raise InputError(f"there is no parameter {unknown}; expected names among {', '.join(known)}.")
 
 
 def _profile_file(root: Path, profile: str) -> Path:

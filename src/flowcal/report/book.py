@@ -164,9 +164,8 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
         if IGNORED_OUTPUT not in cell.metadata.get("tags", []):
             cell.outputs = outputs[cell.id]
     sign_text(notebook)
-    provenance = read_provenance(source)
-    if provenance and _making(provenance) < provenance.wall_time_s:  # else it took artifacts as they were
-        notebook.metadata[SECONDS] = provenance.wall_time_s
+    if provenance := read_provenance(source):  # an execution takes artifacts that are still true as they are
+        notebook.metadata[SECONDS] = round(max(provenance.wall_time_s, _making(provenance)), 1)
     return notebook
 
 
