@@ -31,7 +31,7 @@ from flowcal.artifacts import file_digest, is_undamaged
 from flowcal.code import closure_of_text, code_digest, libraries, reads_in, statements_of
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record, temporary_folder, write_json
-from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, socket_folder
+from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, let_kernels_run, socket_folder
 from flowcal.provenance import Execution, collect_provenance, has_own_edit, keep_provenance, read_consumed
 from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, locked, split_command
 
@@ -257,6 +257,7 @@ def run_chapters(names: Sequence[str], settings: Settings) -> None:
     ChapterFailed
         If one stops with an error; those that are finished, and the one beside it, are kept.
     """
+    let_kernels_run()
     settings = settings.resolved()
     for pair in unpaired_edits():
         print(f"note: {pair} {EDITED}")
@@ -347,16 +348,17 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
     record = private / "record"
     record.touch()
     try:
-        executed = papermill.execute_notebook(
-            read_source(chapter),
-            str(partial),
-            parameters=vars(settings) | _budget(chapter, settings.profile),
-            kernel_name="python3",
-            language="python",
-            record_timing=False,
-            progress_bar=False,
-            config=kernel_config(private, record, chapter.source.parent),
-        )
+        with kernel_config(private, record, chapter.source.parent) as config:
+            executed = papermill.execute_notebook(
+                read_source(chapter),
+                str(partial),
+                parameters=vars(settings) | _budget(chapter, settings.profile),
+                kernel_name="python3",
+                language="python",
+                record_timing=False,
+                progress_bar=False,
+                config=config,
+            )
     except PapermillExecutionError as error:
         cell = "\n".join(f"    {line}" for line in error.source.splitlines())
         raise ChapterFailed(
