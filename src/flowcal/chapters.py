@@ -264,12 +264,8 @@ def run_chapters(names: Sequence[str], settings: Settings) -> None:
     folder, forced = settings.folder(), {chapter.name for chapter in select_chapters(names)}
     chapters = _needed(forced, settings) if forced else find_chapters()
     with ExitStack() as locks, ThreadPoolExecutor(AT_ONCE) as pool:
-        held = {
-            name: locks.enter_context(
-                locked(chapter_lock(folder, name), f"another command that is running chapter {name!r}")
-            )
-            for name in (chapter.name for chapter in chapters)
-        }
+        owners = {chapter_lock(folder, chapter.name): BUSY.format(chapter.name) for chapter in chapters}
+        held = {path.parent.name: locks.enter_context(locked(path, owner)) for path, owner in owners.items()}
         try:
             made = _run_in_order(chapters, forced, settings, pool, held)
         except ChapterFailed:
@@ -361,15 +357,12 @@ def _execute(chapter: Chapter, settings: Settings, partial: Path, private: Path)
             )
     except PapermillExecutionError as error:
         cell = "\n".join(f"    {line}" for line in error.source.splitlines())
-        raise ChapterFailed(
-            f"chapter {chapter.name!r} stopped in cell {error.cell_index + 1}:\n\n{cell}\n\n"
-            f"{error.ename}: {error.evalue}\n\nThe notebook as far as it came: {partial}"
-        ) from None
+        why = f" in cell {error.cell_index + 1}:\n\n{cell}\n\n{error.ename}: {error.evalue}\n\n"
     except (DeadKernelError, RuntimeError) as error:  # the latter if it dies as it starts
-        raise ChapterFailed(
-            f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
-        ) from None
-    return _tidied(executed, bool(_budget(chapter, settings.profile)))
+        why = f": {error}. "
+    else:
+        return _tidied(executed, bool(_budget(chapter, settings.profile)))
+    raise ChapterFailed(f"chapter {chapter.name!r} stopped{why}The notebook as far as it came: {partial}")
 
 
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:
