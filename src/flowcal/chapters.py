@@ -31,7 +31,7 @@ from flowcal.artifacts import file_digest, is_undamaged
 from flowcal.code import closure_of_text, code_digest, libraries, reads_in, statements_of
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import read_record, temporary_folder, write_json
-from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, socket_folder
+from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, let_kernels_run, socket_folder
 from flowcal.pace import Pace, usual_seconds
 from flowcal.provenance import Execution, collect_provenance, has_own_edit, keep_provenance, read_consumed
 from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, locked, split_command
@@ -258,18 +258,15 @@ def run_chapters(names: Sequence[str], settings: Settings) -> None:
     ChapterFailed
         If one stops with an error; those that are finished, and the one beside it, are kept.
     """
+    let_kernels_run()
     settings = settings.resolved()
     for pair in unpaired_edits():
         print(f"note: {pair} {EDITED}")
     folder, forced = settings.folder(), {chapter.name for chapter in select_chapters(names)}
     chapters = _needed(forced, settings) if forced else find_chapters()
     with ExitStack() as locks, ThreadPoolExecutor(AT_ONCE) as pool:
-        held = {
-            name: locks.enter_context(
-                locked(chapter_lock(folder, name), f"another command that is running chapter {name!r}")
-            )
-            for name in (chapter.name for chapter in chapters)
-        }
+        owners = {chapter_lock(folder, chapter.name): BUSY.format(chapter.name) for chapter in chapters}
+        held = {path.parent.name: locks.enter_context(locked(path, owner)) for path, owner in owners.items()}
         try:
             made = _run_in_order(chapters, forced, settings, pool, held)
         except ChapterFailed:
@@ -383,27 +380,25 @@ def _execute(
     record = private / "record"
     record.touch()
     try:
-        executed: nbformat.NotebookNode = papermill.execute_notebook(
-            notebook,
-            str(partial),
-            parameters=parameters,
-            kernel_name="python3",
-            language="python",
-            record_timing=False,
-            progress_bar=False,
-            config=kernel_config(private, record, chapter.source.parent),
-        )
+        with kernel_config(private, record, chapter.source.parent) as config:
+            executed: nbformat.NotebookNode = papermill.execute_notebook(
+                notebook,
+                str(partial),
+                parameters=parameters,
+                kernel_name="python3",
+                language="python",
+                record_timing=False,
+                progress_bar=False,
+                config=config,
+            )
     except PapermillExecutionError as error:
         cell = "\n".join(f"    {line}" for line in error.source.splitlines())
-        raise ChapterFailed(
-            f"chapter {chapter.name!r} stopped in cell {error.cell_index + 1}:\n\n{cell}\n\n"
-            f"{error.ename}: {error.evalue}\n\nThe notebook as far as it came: {partial}"
-        ) from None
+        why = f" in cell {error.cell_index + 1}:\n\n{cell}\n\n{error.ename}: {error.evalue}\n\n"
     except (DeadKernelError, RuntimeError) as error:  # the latter if it dies as it starts
-        raise ChapterFailed(
-            f"chapter {chapter.name!r} stopped: {error}. The notebook as far as it came: {partial}"
-        ) from None
-    return executed
+        why = f": {error}. "
+    else:
+        return executed
+    raise ChapterFailed(f"chapter {chapter.name!r} stopped{why}The notebook as far as it came: {partial}")
 
 
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:

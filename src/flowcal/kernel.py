@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from flowcal.artifacts import RECORD, note_file
 from flowcal.code import FOLDER
 from flowcal.files import ending_with_us, kill_group
 
-__all__ = ["AT_ONCE", "end_kernels", "kernel_config", "main", "socket_folder", "watch_files"]
+__all__ = ["AT_ONCE", "end_kernels", "kernel_config", "let_kernels_run", "main", "socket_folder", "watch_files"]
 
 AT_ONCE = 2  # chapters that are executed side by side
 LOG = logging.getLogger("papermill")  # of kernels that have ended it says so
@@ -29,8 +30,8 @@ IGNORED = ("artifacts", "_build", ".venv", ".git", "src")  # results, and what h
 class _Kernel(AsyncKernelManager):
     """Runs the kernel of this interpreter and this package, whatever is installed, and tells it where to record."""
 
-    running: ClassVar[dict["_Kernel", ExitStack]] = {}
-    none_may_run: ClassVar[bool] = False
+    running: ClassVar[dict[str, ExitStack]] = {}  # by record: what to do once the kernel has to end
+    may_run: ClassVar[bool] = True
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -53,16 +54,11 @@ class _Kernel(AsyncKernelManager):
         """Remember it, so that it ends with the command."""
         await super()._async_post_start_kernel(**options)
         if process := getattr(self.provisioner, "pid", None):
-            self.running[self] = ending = ExitStack()
+            ending = self.running[self.config.Flowcal.record]
             ending.callback(kill_group, process)
             ending.enter_context(ending_with_us("group", process))
-        if self.none_may_run:
+        if not self.may_run:
             end_kernels()
-
-    async def _async_cleanup_resources(self, restart: bool = False) -> None:
-        """Forget it, with what it has left running."""
-        await super()._async_cleanup_resources(restart)
-        self.running.pop(self, ExitStack()).close()
 
     async def _async_interrupt_kernel(self) -> None:
         """Without the interrupt before a shutdown: the kernel is idle then, and would complain of it."""
@@ -71,19 +67,25 @@ class _Kernel(AsyncKernelManager):
 
     pre_start_kernel = _async_pre_start_kernel
     post_start_kernel = _async_post_start_kernel
-    cleanup_resources = _async_cleanup_resources
     interrupt_kernel = _async_interrupt_kernel
 
 
-def kernel_config(private: Path, record: Path, folder: Path) -> Config:
-    """Talk to the kernel through files in a folder of ours where the system can, not through ports open to others."""
-    _Kernel.none_may_run = LOG.disabled = False
+@contextmanager
+def kernel_config(private: Path, record: Path, folder: Path) -> Iterator[Config]:
+    """Talk to a kernel through files in a folder of ours where the system can, not through ports open to others.
+
+    The kernel works in `folder`, and ends with the block with all that it has started.
+    """
     kernel = {"connection_file": str(private / "kernel.json")}
     socket = str(private / "kernel")
     if os.name == "posix" and len(os.fsencode(socket)) < LONGEST_SOCKET:
         kernel |= {"transport": "ipc", "ip": socket}
     client, ours = {"kernel_manager_class": _Kernel}, {"record": str(record), "cwd": str(folder)}
-    return Config({"NotebookClient": client, "KernelManager": kernel, "Flowcal": ours})
+    _Kernel.running[ours["record"]] = ExitStack()
+    try:
+        yield Config({"NotebookClient": client, "KernelManager": kernel, "Flowcal": ours})
+    finally:
+        _Kernel.running.pop(ours["record"]).close()
 
 
 def socket_folder() -> str | None:
@@ -92,9 +94,14 @@ def socket_folder() -> str | None:
     return None if usual or not os.access(SHORT_FOLDER, os.W_OK) else SHORT_FOLDER
 
 
+def let_kernels_run() -> None:
+    """Take back what `end_kernels` has done to kernels that are yet to start."""
+    _Kernel.may_run, LOG.disabled = True, False
+
+
 def end_kernels() -> None:
     """End every kernel that this process has started or is about to start, and what these have started."""
-    _Kernel.none_may_run = LOG.disabled = True
+    _Kernel.may_run, LOG.disabled = False, True
     for ending in list(_Kernel.running.values()):
         ending.close()
 

@@ -202,10 +202,8 @@ def publish(settings: Settings) -> None:
 def _render(settings: Settings | None, builder: str) -> Path:
     """The folder that jupyter-book has rendered into, which takes the place of an earlier one once it is complete."""
     root = find_root()
-    with (
-        locked(root / "_build" / "book.lock", "another command that is rendering the book"),
-        temporary_folder() as private,
-    ):
+    lock = locked(root / "_build" / "book.lock", "another command that is rendering the book in this folder")
+    with lock, temporary_folder() as private:
         source = _stage(root, settings)
         command = [
             *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
