@@ -10,8 +10,9 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from flowcal.chapters import Settings, run_chapters, states
+from flowcal.chapters import Settings, states
 from flowcal.cli import main
+from flowcal.execution import run_chapters
 from flowcal.simulate.sensitivity import seed_sweep
 from flowcal.study import Study
 

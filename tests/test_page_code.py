@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from flowcal.chapters import Settings, find_chapters, run_chapters, select_chapters, states
+from flowcal.chapters import Settings, find_chapters, select_chapters, states
 from flowcal.cli import _parser
+from flowcal.execution import run_chapters
 from flowcal.files import read_record
 from flowcal.report.book import draw_answer
 from flowcal.report.scorecard import Scorecard

@@ -17,16 +17,15 @@ from papermill.exceptions import PapermillExecutionError
 
 from flowcal.artifacts import ArtifactError
 from flowcal.chapters import (
-    ChapterFailed,
     Settings,
     chapter_budget,
     find_chapters,
     read_source,
-    run_chapters,
     select_chapters,
     states,
 )
 from flowcal.errors import InputError
+from flowcal.execution import ChapterFailed, run_chapters
 from flowcal.pace import SECONDS
 from flowcal.provenance import read_provenance
 from flowcal.simulate.program import Executable, ProgramTimedOut
@@ -62,7 +61,7 @@ def test_chapters_run_in_order_and_stay_fresh(project, capsys):
 
 
 def test_the_chapters_that_most_time_depends_on_start_first(project, capsys, monkeypatch):
-    monkeypatch.setattr("flowcal.chapters.AT_ONCE", 1)
+    monkeypatch.setattr("flowcal.execution.AT_ONCE", 1)
     aside, on_third = project.chapters["first"].replace('"first"', '"aside"'), project.chapters["second"]
     project.write("aside", aside)
     project.write("last", on_third.replace('"second"', '"last"').replace('"first"', '"aside"'))

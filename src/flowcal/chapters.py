@@ -1,4 +1,4 @@
-"""The chapters: which there are, which are fresh, and how papermill runs them.
+"""The chapters: which there are, and which are fresh.
 
 A chapter is `notebooks/NN_name.py`, a jupytext notebook. Its executed form lies among its artifacts, beside a record of
 everything that the execution consumed. It is fresh as long as all of that is the same today, and every chapter whose
@@ -7,58 +7,46 @@ artifacts it read is fresh.
 
 import ast
 import json
-import os
 import shlex
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
 import jupytext
 import nbformat
-import papermill
 import yaml
-from nbclient.exceptions import DeadKernelError
-from papermill.exceptions import PapermillExecutionError
-from tqdm import tqdm
 
 from flowcal.artifacts import file_digest, is_undamaged
 from flowcal.code import closure_of_text, code_digest, libraries, reads_in, statements_of
 from flowcal.errors import FlowcalError, InputError
-from flowcal.files import read_record, temporary_folder, write_json
-from flowcal.kernel import AT_ONCE, end_kernels, kernel_config, let_kernels_run, socket_folder
-from flowcal.pace import Pace, usual_seconds
-from flowcal.provenance import Execution, collect_provenance, has_own_edit, keep_provenance, read_consumed
-from flowcal.study import Study, chapter_files, chapter_lock, chapter_names, find_root, locked, split_command
+from flowcal.files import read_record
+from flowcal.provenance import Execution, has_own_edit
+from flowcal.study import Study, chapter_files, chapter_names, find_root, split_command
 
 __all__ = [
     "Chapter",
-    "ChapterFailed",
     "ChapterStale",
     "Settings",
     "State",
+    "budget_of",
     "chapter_budget",
+    "code_of",
+    "earlier_chapters",
     "executed_notebook",
     "find_chapters",
+    "own_state",
+    "parameters_of",
     "read_source",
-    "run_chapters",
+    "record_path",
     "select_chapters",
     "states",
     "unpaired_edits",
 ]
 
 IGNORED_OUTPUT = "nbval-ignore-output"
-BUSY = "another command that is running chapter {!r} in this folder"
 EDITED = "holds an edit that its text lacks: 'jupytext --to py:percent' of it keeps the edit, deleting it does not."
-
-
-class ChapterFailed(FlowcalError):
-    """A chapter stopped with an error; the message shows its cell and where the partial notebook lies."""
 
 
 class ChapterStale(FlowcalError):
@@ -140,9 +128,9 @@ def states(settings: Settings) -> dict[str, State]:
     """The state of every chapter by name, in the order of the book."""
     folder, found = settings.folder(), dict[str, State]()
     for chapter in find_chapters():
-        found[chapter.name] = own = _own_state(chapter, settings, folder)
+        found[chapter.name] = own = own_state(chapter, settings, folder)
         if own.state == "fresh":
-            old = [name for name in _earlier(chapter, own) if found[name].state != "fresh"]
+            old = [name for name in earlier_chapters(chapter, own) if found[name].state != "fresh"]
             if old:
                 found[chapter.name] = State("stale", f"{old[0]} is {found[old[0]].state}", own.execution)
     return found
@@ -157,10 +145,10 @@ def executed_notebook(chapter: Chapter, settings: Settings) -> Path:
     return chapter.executed(settings.folder())
 
 
-def _own_state(chapter: Chapter, settings: Settings, folder: Path) -> State:
+def own_state(chapter: Chapter, settings: Settings, folder: Path) -> State:
     """The state of a chapter by what it consumed itself, whatever has become of the chapters that it read from."""
     try:
-        execution = read_record(Execution, _record(chapter, folder))
+        execution = read_record(Execution, record_path(chapter, folder))
     except InputError:
         return State("not run")
     notebook = chapter.executed(folder)
@@ -174,9 +162,9 @@ def _changes(chapter: Chapter, settings: Settings, folder: Path, execution: Exec
     """What is no longer as it was when a chapter was executed."""
     if execution.text != file_digest(chapter.source):
         yield "its text has changed"
-    if execution.parameters != _parameters(chapter, settings):
+    if execution.parameters != parameters_of(chapter, settings):
         yield "its parameters have changed"
-    if execution.code != _code_of(chapter):
+    if execution.code != code_of(chapter):
         yield "code of the package has changed"
     if execution.libraries != libraries(find_root() / "requirements.txt"):
         yield "versions of libraries have changed"
@@ -188,7 +176,7 @@ def _changes(chapter: Chapter, settings: Settings, folder: Path, execution: Exec
         yield "its executed notebook has been edited"
 
 
-def _earlier(chapter: Chapter, state: State) -> list[str]:
+def earlier_chapters(chapter: Chapter, state: State) -> list[str]:
     """Chapters before this one from which it reads, by its text and by what its execution consumed."""
     names = chapter_names()
     consumed = {name.split("/")[0] for name in state.execution.used} if state.execution else set()
@@ -202,24 +190,24 @@ def _read_by(program: str) -> frozenset[str]:
     return frozenset(reads_in([ast.parse(program), *statements_of(closure_of_text(program))]))
 
 
-def _code_of(chapter: Chapter) -> str:
+def code_of(chapter: Chapter) -> str:
     """Digest of all code of the package that a chapter needs."""
     return code_digest(closure_of_text(chapter.program))
 
 
-def _parameters(chapter: Chapter, settings: Settings) -> dict[str, str]:
+def parameters_of(chapter: Chapter, settings: Settings) -> dict[str, str]:
     """A chapter's parameters as JSON texts, less the scheduler: where runs happen changes no result."""
-    given = vars(settings.resolved()) | _budget(chapter, settings.profile)
+    given = vars(settings.resolved()) | budget_of(chapter, settings.profile)
     return {name: json.dumps(value) for name, value in given.items() if name != "scheduler"}
 
 
 def chapter_budget(name: str, profile: str) -> dict[str, Any]:
     """A chapter's budgets in a profile, as its cell of parameters and the profile's file state them."""
     (chapter,) = select_chapters([name])
-    return _assigned(chapter) | _budget(chapter, profile)
+    return _assigned(chapter) | budget_of(chapter, profile)
 
 
-def _budget(chapter: Chapter, profile: str) -> dict[str, Any]:
+def budget_of(chapter: Chapter, profile: str) -> dict[str, Any]:
     """What a profile's file sets for a chapter beyond the quick budget in the chapter's own cell of parameters."""
     if profile == "quick":
         return {}
@@ -244,163 +232,6 @@ def _assigned(chapter: Chapter) -> dict[str, Any]:
     return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned}
 
 
-def run_chapters(names: Sequence[str], settings: Settings) -> None:
-    """Execute chapters with papermill, two at a time where they do not need each other.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Chapters to run in any case, after whatever of the chapters that they read from is not fresh; if empty, all
-        that are not fresh.
-
-    Raises
-    ------
-    ChapterFailed
-        If one stops with an error; those that are finished, and the one beside it, are kept.
-    """
-    let_kernels_run()
-    settings = settings.resolved()
-    for pair in unpaired_edits():
-        print(f"note: {pair} {EDITED}")
-    folder, forced = settings.folder(), {chapter.name for chapter in select_chapters(names)}
-    chapters = _needed(forced, settings) if forced else find_chapters()
-    with ExitStack() as locks, ThreadPoolExecutor(AT_ONCE) as pool:
-        owners = {chapter_lock(folder, chapter.name): BUSY.format(chapter.name) for chapter in chapters}
-        held = {path.parent.name: locks.enter_context(locked(path, owner)) for path, owner in owners.items()}
-        try:
-            made = _run_in_order(chapters, forced, settings, pool, held)
-        except ChapterFailed:
-            raise
-        except BaseException:
-            end_kernels()
-            raise
-    if not made:
-        print("all chapters are fresh")
-
-
-def _run_in_order(
-    chapters: list[Chapter],
-    forced: set[str],
-    settings: Settings,
-    pool: ThreadPoolExecutor,
-    held: Mapping[str, filelock.BaseFileLock],
-) -> int:
-    """Start each chapter once all that it reads from is done, unless it is fresh then; how many were started."""
-    folder, running, started = settings.folder(), dict[Future[float], str](), 0
-    reads = {chapter.name: set(_earlier(chapter, _own_state(chapter, settings, folder))) for chapter in chapters}
-    usual = {chapter.name: _usual_seconds(chapter, settings.profile) for chapter in chapters}
-    pace = Pace(usual, reads)
-    waiting = sorted(chapters, key=lambda chapter: -pace.to_end[chapter.name])
-    while waiting or running:
-        for chapter in list(waiting):
-            to_come = {other.name for other in waiting} | set(running.values())
-            if len(running) == AT_ONCE or reads[chapter.name] & to_come:
-                continue
-            waiting.remove(chapter)
-            if chapter.name not in forced and states(settings)[chapter.name].state == "fresh":
-                held[chapter.name].release()
-                pace.finish(chapter.name)
-                continue
-            started += 1
-            took = f", took {_worded(usual[chapter.name])} where it was published" if usual[chapter.name] else ""
-            tqdm.write(f"chapter {chapter.name}: started{took}")
-            running[pool.submit(_run, chapter, settings, folder, *_prepared(chapter, settings))] = chapter.name
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            name = running.pop(future)
-            held[name].release()
-            pace.finish(name, future.result())
-            left = pace.seconds_left(AT_ONCE)
-            tqdm.write(f"chapter {name}: {_worded(future.result())}{f'; about {_worded(left)} left' if left else ''}")
-    return started
-
-
-def _usual_seconds(chapter: Chapter, profile: str) -> float:
-    published = find_root() / "book" / "published" / f"{chapter.source.stem}.ipynb"
-    return usual_seconds(chapter.source.with_suffix(".ipynb"), published, profile)
-
-
-def _worded(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def _needed(names: set[str], settings: Settings) -> list[Chapter]:
-    """The named chapters and all that they read from, directly or not, in the order of the book."""
-    found, every, wanted = states(settings), find_chapters(), set(names)
-    for chapter in reversed(every):
-        if chapter.name in wanted:
-            wanted.update(_earlier(chapter, found[chapter.name]))
-    return [chapter for chapter in every if chapter.name in wanted]
-
-
-def _prepared(chapter: Chapter, settings: Settings) -> tuple[dict[str, Any], nbformat.NotebookNode, dict[str, Any]]:
-    """The record of what an execution starts from, the notebook, and the budget.
-
-    All of this parses Python, which CPython 3.11 cannot do in two threads at once (python/cpython#106905).
-    """
-    before: dict[str, Any] = {
-        "text": file_digest(chapter.source),
-        "code": _code_of(chapter),
-        "parameters": _parameters(chapter, settings),
-        "libraries": libraries(find_root() / "requirements.txt"),
-    }
-    return before, read_source(chapter), _budget(chapter, settings.profile)
-
-
-def _run(
-    chapter: Chapter,
-    settings: Settings,
-    folder: Path,
-    before: dict[str, Any],
-    notebook: nbformat.NotebookNode,
-    budget: dict[str, Any],
-) -> float:
-    """Execute a chapter and keep what came of it; returns the seconds that it took."""
-    target = chapter.executed(folder)
-    partial = target.with_name("chapter.partial.ipynb")
-    _record(chapter, folder).unlink(missing_ok=True)  # from here on, what lies there is no execution of this text
-    start = time.perf_counter()
-    with temporary_folder(socket_folder()) as private:
-        executed = _execute(chapter, notebook, vars(settings) | budget, partial, private)
-        used, files = read_consumed(private / "record")
-    wall_time = round(time.perf_counter() - start, 1)
-    executed = _tidied(executed, bool(budget))
-    keep_provenance(executed, collect_provenance(folder, chapter.name, used, settings.profile, wall_time))
-    nbformat.write(executed, partial)
-    os.replace(partial, target)
-    finished = time.strftime("%Y-%m-%d %H:%M")
-    ended: dict[str, Any] = {"used": used, "files": files, "notebook": file_digest(target)}
-    write_json(_record(chapter, folder), Execution(**before, **ended, wall_time_s=wall_time, finished=finished))
-    return wall_time
-
-
-def _execute(
-    chapter: Chapter, notebook: nbformat.NotebookNode, parameters: dict[str, Any], partial: Path, private: Path
-) -> nbformat.NotebookNode:
-    """The executed notebook; what it consumes is recorded in a file in the private folder."""
-    record = private / "record"
-    record.touch()
-    try:
-        with kernel_config(private, record, chapter.source.parent) as config:
-            executed: nbformat.NotebookNode = papermill.execute_notebook(
-                notebook,
-                str(partial),
-                parameters=parameters,
-                kernel_name="python3",
-                language="python",
-                record_timing=False,
-                progress_bar=False,
-                config=config,
-            )
-    except PapermillExecutionError as error:
-        cell = "\n".join(f"    {line}" for line in error.source.splitlines())
-        why = f" in cell {error.cell_index + 1}:\n\n{cell}\n\n{error.ename}: {error.evalue}\n\n"
-    except (DeadKernelError, RuntimeError) as error:  # the latter if it dies as it starts
-        why = f": {error}. "
-    else:
-        return executed
-    raise ChapterFailed(f"chapter {chapter.name!r} stopped{why}The notebook as far as it came: {partial}")
-
-
 def read_source(chapter: Chapter) -> nbformat.NotebookNode:
     """The chapter's text notebook, with cell names that are the same at every reading."""
     try:
@@ -420,18 +251,6 @@ def unpaired_edits() -> list[Path]:
     return [pair for pair, chapter in pairs.items() if pair.is_file() and has_own_edit(pair, read_source(chapter))]
 
 
-def _tidied(notebook: nbformat.NotebookNode, has_budget: bool) -> nbformat.NotebookNode:
-    """Without papermill's records and progress bars; of two cells of parameters, only the one that counted is shown."""
-    notebook.metadata.pop("papermill", None)
-    hidden = "parameters" if has_budget else "injected-parameters"
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-        cell.metadata = {"tags": cell.metadata.get("tags", [])}
-        if hidden in cell.metadata["tags"]:
-            cell.metadata["tags"].append("remove-input")
-    return notebook
-
-
-def _record(chapter: Chapter, folder: Path) -> Path:
+def record_path(chapter: Chapter, folder: Path) -> Path:
+    """Where the record of its execution lies."""
     return folder / chapter.name / "chapter.json"

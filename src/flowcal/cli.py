@@ -174,7 +174,7 @@ def _settings(options: argparse.Namespace) -> "Settings":
 def _run(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from flowcal.chapters import run_chapters
+    from flowcal.execution import run_chapters
     from flowcal.study import TIME_LIMIT
 
     settings = _settings(options)

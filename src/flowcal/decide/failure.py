@@ -11,7 +11,7 @@ three regularities, found by simulation and tested by `check_severity`:
 So the root of every peak is a scale, which X_e and X_c decide, times the hour's severity X_a1 + X_a2 Z, where Z is all
 that a seed contributes. A load reaches its threshold at its failure severity, which one run tells, and the probability
 of failure is an integral over the plane of X_a. `sampled_pof` verifies it on the simulator by importance sampling [2]_,
-which owes to the regularities nothing but its choice of where to look.
+which owes the regularities only its choice of where to look.
 
 References
 ----------
@@ -21,10 +21,8 @@ References
    (importance sampling, defensive mixtures).
 .. [3] J. A. Hanley and A. Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249(13), 1983,
    doi:10.1001/jama.1983.03330370053031.
-.. [4] M. P. Fay and E. J. Feuer, "Confidence intervals for directly standardized rates: a method based on the gamma
-   distribution", Statistics in Medicine 16(7), 1997.
-.. [5] S. Coles, "An Introduction to Statistical Modeling of Extreme Values", Springer, 2001,
-   doi:10.1007/978-1-4471-3675-0, chapter 4.
+.. [4] M. P. Fay and E. J. Feuer, "Confidence intervals for directly standardized rates", Stat. Med. 16(7), 1997.
+.. [5] S. Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, doi:10.1007/978-1-4471-3675-0.
 """
 
 from collections.abc import Sequence

@@ -84,18 +84,10 @@ class WorkerKilled(SimulationError):
 class Runner:
     """Where runs happen and where finished ones are kept; nothing here changes a result.
 
-    Attributes
-    ----------
-    workers : int
-        Processes on this machine; 1 runs everything in this one.
-    scheduler : str or None
-        Address of a Dask scheduler, such as ``tcp://host:8786``; takes the place of `workers`.
-    folder : Path or None
-        Folder that keeps campaigns, each in its own store; None keeps the result in memory only.
-    chunk : int
-        Runs that are stored as one; a batch has as many chunks as take some seconds.
-    allowed_share : float
-        Share of a campaign's runs in [0, 1) that may fail where not all are needed.
+    `workers` are processes on this machine; 1 runs everything in this one. A Dask `scheduler`, such as
+    ``tcp://host:8786``, takes their place. Without a `folder`, which keeps each campaign in a store, results stay in
+    memory. A `chunk` is so many runs that are stored as one; a batch has as many chunks as take some seconds. So large
+    a share of a campaign, `allowed_share` in [0, 1), may fail where not all runs are needed.
     """
 
     workers: int = 1
