@@ -98,20 +98,7 @@ def _silence(stream: TextIO) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flowcal", description="Run the study, or the black box alone.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    study = argparse.ArgumentParser(add_help=False)
-    study.add_argument(
-        "--profile", default="quick", help="how much to spend: quick, or the name of a file in profiles/"
-    )
-    study.add_argument("--simulator", default="windfarm", metavar="windfarm|executable:PATH")
-    study.add_argument("--observations", default="embedded", metavar="embedded|organisers|DIR")
-    study.add_argument(
-        "--allow-failed",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="share of the runs of a training campaign that may be missing because they failed three times",
-    )
+    study = _options_of_a_study()
 
     run = verbs.add_parser("run", parents=[study], help="execute chapters; without names, those that are not fresh")
     run.add_argument("chapters", nargs="*", metavar="CHAPTER")
@@ -154,6 +141,23 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--output", type=Path, default=Path("Y_out.csv"), metavar="Y_out.csv")
     simulate.set_defaults(verb=_simulate)
     return parser
+
+
+def _options_of_a_study() -> argparse.ArgumentParser:
+    study = argparse.ArgumentParser(add_help=False)
+    study.add_argument(
+        "--profile", default="quick", help="how much to spend: quick, or the name of a file in profiles/"
+    )
+    study.add_argument("--simulator", default="windfarm", metavar="windfarm|executable:PATH")
+    study.add_argument("--observations", default="embedded", metavar="embedded|organisers|DIR")
+    study.add_argument(
+        "--allow-failed",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the runs of a training campaign that may be missing because they failed three times",
+    )
+    return study
 
 
 def _count(text: str) -> int:
