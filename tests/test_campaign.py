@@ -578,6 +578,8 @@ def test_a_store_with_a_folder_in_place_of_its_outputs_is_refused(tmp_path, desi
     ("file", "change"),
     [
         ("y/zarr.json", lambda text: text.replace("crc32c", "nameless")),
+        ("y/zarr.json", lambda text: text.replace('"crc32c"', '"gzip", "configuration": {"level": 1}')),
+        ("y/zarr.json", lambda text: text.replace('"little"', '"big"')),
         ("y/zarr.json", lambda text: text.replace('"zarr_format": 3', '"zarr_format": 2')),
         ("zarr.json", lambda text: ""),
     ],

@@ -111,8 +111,7 @@ class State:
 
 def find_chapters() -> list[Chapter]:
     """All chapters in the order of the book's `_toc.yml`."""
-    root = find_root()
-    files = zip(chapter_names(), chapter_files(), strict=True)
+    files, root = zip(chapter_names(), chapter_files(), strict=True), find_root()
     return [Chapter(name, root / f"{file}.py") for name, file in files]
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -265,7 +266,7 @@ class Executable:
             raise ProgramFailed(f"{command[0]} could not be started: {error.strerror}", everyone) from error
         except subprocess.TimeoutExpired:
             reason = f"{command[0]} was still running after {self._time_limit:g} s and was killed"
-            print(visible(f"flowcal: {reason}"), file=sys.__stderr__, flush=True)  # the next may take as long
+            _say(reason)
             raise ProgramTimedOut(reason, everyone) from None
         if code != 0:
             said = printed.text() or "nothing"
@@ -283,6 +284,12 @@ class Executable:
         if bad.size:
             raise OutputNotFinite(f"{path.name} holds NaN or infinity", bad)
         return y
+
+
+@cache
+def _say(reason: str) -> None:
+    """Tell at once, and once, what costs a time limit: the next call may take as long."""
+    print(visible(f"flowcal: {reason}"), file=sys.__stderr__, flush=True)
 
 
 def _companions(program: Path) -> list[Path]:
