@@ -109,7 +109,8 @@ def end_kernels() -> None:
 def watch_files(root: Path) -> None:
     """Note every file of the project that this process opens for reading, helpers and data beside notebooks included.
 
-    Packages, results and the package's own source are left out, and so is what a library opens without Python.
+    Packages, results and the package's own source are left out, and so are paired notebooks, which hold a chapter's
+    stored outputs, and what a library opens without Python.
     """
     ignored = tuple(str(root / name) + os.sep for name in IGNORED)
     inside, seen = str(root) + os.sep, set()
@@ -118,7 +119,7 @@ def watch_files(root: Path) -> None:
         if event != "open" or not isinstance(arguments[0], str) or not _reads(*arguments[1:3]):
             return
         path = os.path.abspath(arguments[0])
-        if path in seen or not path.startswith(inside) or path.startswith(ignored):
+        if path in seen or not path.startswith(inside) or path.startswith(ignored) or path.endswith(".ipynb"):
             return
         seen.add(path)
         note_file(_source_of(path))
