@@ -3,7 +3,8 @@
 
 PROFILE ?= quick
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+  --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := book
 .PHONY: setup book test test-long full published pdf score bench lab lint lock serve clean clean-venv clean-all
