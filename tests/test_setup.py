@@ -13,7 +13,7 @@ SETUP = [".ci/setup", ".ci/torch.txt", ".ci/jupyter_server_config.py", "requirem
 NO_NETWORK = "connection broken by 'NewConnectionError('Temporary failure in name resolution')': /simple/alabaster/"
 NO_VERSION = "ERROR: No matching distribution found for alabaster"
 
-# Python, but for modules that would do much; the version is told by FAKE_VERSION, what pip does by FAKE_PIP
+# A stand-in for Python without the costly modules: FAKE_VERSION sets its version, FAKE_PIP what pip does
 STAND_IN = f"""#!/bin/sh
 case "$*" in
   "-c import venv, ensurepip") exit ${{FAKE_NO_VENV:-0}} ;;
