@@ -2,7 +2,6 @@
 
 import http.server
 import os
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,6 @@ from mini_project import project  # noqa: F401, a fixture for all tests
 ROOT = Path(__file__).parents[1]
 SLOWEST = ("pages", "study", "um2_epistemic", "freshness", "campaign", "um2_aleatory", "replication", "faults", "book")
 """Files of tests that start first, so that no processor waits for them at the end."""
-
-PYTHON_LINE = f"""#!/bin/sh
-'''exec' "{sys.executable}" "$0" "$@"
-' '''
-"""  # the first line of a program in Python, for an interpreter whose path may have spaces
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

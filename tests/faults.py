@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import PYTHON_LINE
 
 from flowcal.simulate.campaign import CampaignError, Runner, campaign_path, run_campaign
 from flowcal.simulate.program import Executable
@@ -209,6 +208,11 @@ def stop(processes):
         process.wait()
 
 
+PYTHON_LINE = f"""#!/bin/sh
+'''exec' "{sys.executable}" "$0" "$@"
+' '''
+"""  # the first line of a program in Python, for an interpreter whose path may have spaces
+
 PROGRAM = """{python}import os, pathlib, random, sys, time
 sys.path[:0] = {path!r}
 from flowcal.simulate.program import read_runs, write_output
@@ -247,7 +251,7 @@ def program_fails(fault, folder, times, rng):
     """A program that fails on some of its runs the first time that it is given them."""
     runs = max(60, 10 * times)
     x, seed = design(runs)
-    for number in rng.choice(seed, times, replace=False):
+    for number in rng.choice(seed[1:], times, replace=False):  # where the first run hangs, all are taken to hang
         (folder / f"due-{number}").touch()
     model = folder / "model"
     time_limit = 20 if fault == "hangs" else 600

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import PYTHON_LINE
+from faults import PYTHON_LINE
 
 from flowcal.errors import InputError
 from flowcal.simulate.campaign import CampaignIncomplete, Runner, run_campaign
@@ -450,13 +450,30 @@ def test_what_a_program_prints_without_end_fills_no_disk(program, runs, tmp_path
     assert int((tmp_path / "size").read_text()) < 10_000
 
 
-def test_a_campaign_of_a_program_that_hangs_is_given_up_soon(tmp_path, runs):
+def test_a_program_that_hangs_costs_a_campaign_one_time_limit(tmp_path, runs):
     path = tmp_path / "model"
     path.write_text(f"#!/bin/sh\necho called >> {tmp_path}/calls\nexec sleep 1000\n")
     path.chmod(0o755)
     with pytest.raises(CampaignIncomplete, match="ProgramTimedOut"):
         run_campaign(Executable(path, time_limit=0.5), runs[0][:200], runs[1][:200], Runner(chunk=20))
-    assert len((tmp_path / "calls").read_text().splitlines()) <= 10
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("hung", [[7], [3, 31]])
+def test_runs_that_hang_are_told_from_the_others(program, tmp_path, hung):
+    """A batch costs one time limit, a run that hangs alone two more, and all other runs are kept."""
+    x, seed, marks = np.random.default_rng(1).random((60, 8)), np.arange(1, 61), tmp_path / "marks"
+    path = program(
+        f"if {{int(run.split(',')[-1]) for run in runs}} & {set(seed[hung].tolist())}:\n"
+        f"    open({str(marks)!r}, 'a').write('x')\n    time.sleep(99)"
+    )
+    runner = Runner(folder=tmp_path / "campaigns", chunk=20)
+    for _ in range(2):
+        marks.write_text("")
+        with pytest.raises(CampaignIncomplete, match="ProgramTimedOut") as caught:
+            run_campaign(Executable(path, time_limit=1.0), x, seed, runner)
+        assert {row for failure in caught.value.failures for row in failure.rows} == set(hung)
+        assert len(marks.read_text()) <= 3 * len(hung)
 
 
 def test_a_program_that_cannot_start_is_reported(tmp_path, runs):

@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 TRIES = 3  # how often a run is tried alone before it is given up
+COSTLY_TRIES = 2  # the same for a run that takes all its time limit
 HOPELESS = 3  # so many runs, or batches, have failed for good and none has succeeded
 BATCH_SECONDS = 5.0
 BATCH_RUNS = 10_000
@@ -207,11 +208,16 @@ class Outcome:
 
 
 def run_batch(
-    simulate: Callable[..., Array], series: tuple[int, int], batch: Mapping[int, Piece], store: SharedStore | None
+    simulate: Callable[..., Array],
+    series: tuple[int, int],
+    batch: Mapping[int, Piece],
+    store: SharedStore | None,
+    may_hang: bool = False,
 ) -> Outcome:
     """Simulate a batch, and store whole chunks here if this machine sees the store; stored chunks are not made again.
 
-    `simulate` takes x (k, inputs) and seed (k,) to series (k, steps, outputs), or raises a `SimulationError`.
+    `simulate` takes x (k, inputs) and seed (k,) to series (k, steps, outputs), or raises a `SimulationError`. Where it
+    `may_hang`, the first run goes alone, so that a simulator that always hangs costs one time limit.
     """
     seen = store if store is not None and store.is_visible() else None
     batch = {index: piece for index, piece in batch.items() if not (seen and piece.whole and seen.has(index))}
@@ -222,9 +228,9 @@ def run_batch(
         np.concatenate([getattr(piece, name) for piece in batch.values()]) for name in ("rows", "x", "seed")
     )
     try:
-        y, failures = simulate_apart(simulate, x, seed, series)
+        y, failures = simulate_apart(simulate, x, seed, series, may_hang)
     except SimulationError as error:
-        hopeless = HOPELESS if getattr(error, "costly", False) else 1
+        hopeless = HOPELESS if error.costly else 1
         return Outcome(failures={row: [error] for row in rows.tolist()}, hopeless=hopeless)
     outcome = Outcome({}, {int(rows[place]): errors for place, errors in failures.items()}, len(rows))
     outcome.seconds = time.perf_counter() - start
@@ -238,16 +244,17 @@ def run_batch(
 
 
 def simulate_apart(
-    simulate: Callable[..., Array], x: Array, seed: Integers, series: tuple[int, int]
+    simulate: Callable[..., Array], x: Array, seed: Integers, series: tuple[int, int], may_hang: bool = False
 ) -> tuple[Array, Failures]:
-    """Simulate runs together, and where that fails in ever smaller groups, so that only runs that fail alone are lost.
+    """Simulate runs together, and where that fails in smaller groups, so that only runs that fail alone are lost.
 
     Returns y (n, steps, outputs), NaN where a run failed, and errors by the run's place in x. If the first runs that
-    were tried alone all fail, it raises the last error.
+    were tried alone all fail, it raises the last error. Where it `may_hang`, one run is enough for that.
     """
     failures: Failures = {}
     y, succeeded = np.full((len(x), *series), np.nan), False
-    todo = [np.arange(len(x))]
+    everyone = np.arange(len(x))
+    todo = [everyone[1:], everyone[:1]] if may_hang and len(x) > 1 else [everyone]
     while todo:
         rows = todo.pop()
         try:
@@ -259,7 +266,9 @@ def simulate_apart(
                 continue
             tries = failures.setdefault(int(rows[0]), [])
             tries.append(error)
-            if len(tries) < (TRIES if succeeded or not getattr(error, "costly", False) else 1):
+            if may_hang and not succeeded and error.costly:
+                raise
+            if len(tries) < (COSTLY_TRIES if error.costly else TRIES):
                 todo.append(rows)
             elif not succeeded and HOPELESS <= len(failures) < len(x):
                 raise
@@ -270,7 +279,12 @@ def simulate_apart(
 
 
 def _parts(rows: Integers, error: SimulationError) -> list[Integers]:
-    """The runs that an error names and the others, which come first; halves where it names all."""
+    """The runs that an error names and the others, which come first; halves where it names all.
+
+    Where a time limit has passed, each run goes alone: halves would cost one time limit for each halving.
+    """
+    if error.costly:
+        return np.array_split(rows, len(rows))[::-1]
     named = np.isin(np.arange(len(rows)), error.rows)
     return [rows[named], rows[~named]] if 0 < named.sum() < len(rows) else np.array_split(rows, 2)[::-1]
 
@@ -302,6 +316,7 @@ class _Campaign:
     _hopeless: int = 0  # batches in which nothing succeeded
     _made: int = 0
     _seconds: float = 0.0
+    _has_worked: bool = False  # some runs are stored
 
     @property
     def _is_hopeless(self) -> bool:
@@ -312,8 +327,9 @@ class _Campaign:
         spared = self.quarantine.rows if len(self.quarantine.rows) <= allowed else np.empty(0, np.int64)
         todo = {index: np.setdiff1d(rows, spared) for index, rows in self.results.missing().items()}
         todo = {index: rows for index, rows in todo.items() if len(rows)}
-        runs = len(self.results.x)
-        progress = tqdm(total=runs, initial=runs - sum(map(len, todo.values())), desc="simulating", unit="run", delay=2)
+        runs, done = len(self.results.x), len(self.results.x) - sum(map(len, todo.values()))
+        self._has_worked = done > 0
+        progress = tqdm(total=runs, initial=done, desc="simulating", unit="run", delay=2)
         if todo:
             with progress, workers_of(runner.workers, runner.scheduler) as workers:
                 self._make(workers, todo, progress)
@@ -368,7 +384,8 @@ class _Campaign:
 
     def _submit(self, workers: Workers, batch: dict[int, Piece]) -> Any:
         simulate, series = partial(simulate_checked, self.simulator), problem_of(self.simulator).series
-        return workers.submit(run_batch, simulate, series, batch, self.results.shared)
+        may_hang = hasattr(self.simulator, "time_limit") and not self._has_worked
+        return workers.submit(run_batch, simulate, series, batch, self.results.shared, may_hang)
 
     def _make_apart(self, workers: Workers, batch: dict[int, Piece]) -> Outcome:
         """A batch that may have killed its workers, in ever smaller groups, one at a time."""
@@ -386,6 +403,7 @@ class _Campaign:
         """Keep what came of a batch."""
         self._hopeless += outcome.hopeless
         self._made += outcome.runs
+        self._has_worked |= outcome.runs > 0
         self._seconds += outcome.seconds
         for index, piece in batch.items():
             self.quarantine.settle(piece.rows, outcome.failures)

@@ -180,7 +180,6 @@ class ProgramTimedOut(SimulationError):
     """The program was still running at the time limit, and was killed."""
 
     costly = True
-    """A campaign in which nothing else happens gives up sooner."""
 
 
 class OutputMissing(SimulationError):
@@ -221,7 +220,7 @@ class Executable:
             raise InputError(f"time_limit is {time_limit}; expected seconds above 0, at most {MOST_SECONDS} (a year).")
         files = [str(Path(part).absolute()) if Path(part).is_file() else part for part in parts[1:]]
         self._command = [str(Path(found).absolute()), *files]  # the program runs in another folder
-        self._time_limit = time_limit
+        self.time_limit = time_limit
         self.problem = problem
 
     @property
@@ -261,11 +260,11 @@ class Executable:
         try:
             with started(command, cwd=folder, **pipes) as process:
                 printed = _Tail(process)
-                code = process.wait(self._time_limit)
+                code = process.wait(self.time_limit)
         except OSError as error:
             raise ProgramFailed(f"{command[0]} could not be started: {error.strerror}", everyone) from error
         except subprocess.TimeoutExpired:
-            reason = f"{command[0]} was still running after {self._time_limit:g} s and was killed"
+            reason = f"{command[0]} was still running after {self.time_limit:g} s and was killed"
             _say(reason)
             raise ProgramTimedOut(reason, everyone) from None
         if code != 0:

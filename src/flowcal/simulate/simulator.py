@@ -62,6 +62,8 @@ class Simulator(Protocol):
 class SimulationError(FlowcalError, RuntimeError):
     """Some runs have no usable result; `rows` are their positions in the call, `reason` is what went wrong."""
 
+    costly = False  # whether it took a whole time limit
+
     def __init__(self, reason: str, rows: ArrayLike) -> None:
         self.reason = reason
         self.rows = np.asarray(rows, dtype=np.int64)
