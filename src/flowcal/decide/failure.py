@@ -37,8 +37,8 @@ from flowcal.decide.plane import AleatoryPlane
 from flowcal.errors import FlowcalError, InputError
 from flowcal.infer.models import AleatoryDistribution
 from flowcal.problem import Problem, as_numbers, check_counts, check_point, check_points, check_range, rng_of
-from flowcal.simulate.campaign import Runner, run_campaign, simulate_checked
-from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, fresh_seeds, problem_of
+from flowcal.simulate.campaign import Runner, run_campaign
+from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, fresh_seeds, problem_of, simulate_checked
 
 __all__ = [
     "FailureCurve",

@@ -23,9 +23,9 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from flowcal.errors import FlowcalWarning, InputError
-from flowcal.problem import as_numbers, check_counts, check_range
-from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, check_series, label, problem_of
+from flowcal.errors import FlowcalWarning
+from flowcal.problem import check_counts, check_range
+from flowcal.simulate.simulator import SimulationError, Simulator, check_runs, label, problem_of, simulate_checked
 from flowcal.simulate.store import (
     CampaignError,
     Quarantine,
@@ -287,23 +287,6 @@ def _parts(rows: Integers, error: SimulationError) -> list[Integers]:
         return np.array_split(rows, len(rows))[::-1]
     named = np.isin(np.arange(len(rows)), error.rows)
     return [rows[named], rows[~named]] if 0 < named.sum() < len(rows) else np.array_split(rows, 2)[::-1]
-
-
-def simulate_checked(simulator: Simulator, x: Array, seed: Integers) -> Array:
-    """Series of some runs, or a `SimulationError` whatever the simulator raises or returns."""
-    problem, everyone = problem_of(simulator), np.arange(len(x))
-    expected = (len(x), *problem.series)
-    try:
-        y = as_numbers(simulator.simulate(x, seed), "the output y", problem.outputs)
-    except SimulationError:
-        raise
-    except InputError as error:
-        raise SimulationError(str(error).removesuffix("."), everyone) from error
-    except Exception as error:  # whatever a simulator of the user's may raise concerns these runs alone
-        raise SimulationError(f"{type(error).__name__}: {error}", everyone) from error
-    if y.shape != expected:
-        raise SimulationError(f"the simulator returned shape {y.shape}; expected {expected}", everyone)
-    return check_series(y, problem, SimulationError)
 
 
 @dataclass

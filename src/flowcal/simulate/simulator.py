@@ -26,6 +26,7 @@ __all__ = [
     "objective",
     "peaks",
     "problem_of",
+    "simulate_checked",
 ]
 
 CEILING_TOLERANCE = 1e-6  # relative; writers round
@@ -142,6 +143,23 @@ def check_series(
     if error is SimulationError:
         raise SimulationError(reason, np.flatnonzero(~fits.all(axis=(1, 2))))
     raise error(f"{reason}.")
+
+
+def simulate_checked(simulator: Simulator, x: NDArray[np.float64], seed: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Series of some runs, or a `SimulationError` whatever the simulator raises or returns."""
+    problem, everyone = problem_of(simulator), np.arange(len(x))
+    expected = (len(x), *problem.series)
+    try:
+        y = as_numbers(simulator.simulate(x, seed), "the output y", problem.outputs)
+    except SimulationError:
+        raise
+    except InputError as error:
+        raise SimulationError(str(error).removesuffix("."), everyone) from error
+    except Exception as error:  # whatever a simulator of the user's may raise concerns these runs alone
+        raise SimulationError(f"{type(error).__name__}: {error}", everyone) from error
+    if y.shape != expected:
+        raise SimulationError(f"the simulator returned shape {y.shape}; expected {expected}", everyone)
+    return check_series(y, problem, SimulationError)
 
 
 def labelled_hours(y: ArrayLike, problem: Problem = PROBLEM, **more: tuple[Any, ...]) -> xr.Dataset:
