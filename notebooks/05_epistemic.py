@@ -29,6 +29,8 @@ more_epistemic_runs = 0
 more_epistemic_epochs = 0
 
 # %% tags=["hide-input"]
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 from flowcal.challenge import EPISTEMIC, PUBLISHED, TABLE_1
@@ -44,6 +46,7 @@ from flowcal.infer.models import (
     UncertaintyModel,
 )
 from flowcal.infer.um1 import (
+    TRAINING,
     UM1Settings,
     highest_density_box,
     infer_um1,
@@ -96,7 +99,7 @@ def update(name, numbers, runs, epochs, seeds="fixed", f_a=f_a):
         f_a=f_a,
         settings=UM1Settings(
             runs=runs,
-            epochs=epochs,
+            training=replace(TRAINING, epochs=epochs),
             trial_hours=validation_hours,
             trial_draws=validation_draws,
             seeds=seeds,

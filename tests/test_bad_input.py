@@ -284,7 +284,7 @@ COUNTS = {
     "Effort": lambda n: Effort(starts=n),
     "Training": lambda n: Training(epochs=n),
     "Rounds": lambda n: Rounds(n, 10, TRAINING),
-    "UM1Settings": lambda n: UM1Settings(10, n, 10, 10),
+    "UM1Settings": lambda n: UM1Settings(n, TRAINING, 10, 10),
     "UM2Settings": lambda n: UM2Settings(Rounds(1, 10, TRAINING), n, 1),
     "DesignSettings": lambda n: DesignSettings(n, TRAINING, 10, TRAINING, 300),
     "PooledDraws": lambda n: PooledDraws(F_A.density.draws, n),

@@ -132,7 +132,7 @@ def test_published_verdicts_are_taken_up(tmp_path):
 def test_the_papers_two_steps_are_judged_alike(judged):
     runs = aleatory_runs(WindFarm(), 500, "fixed", 1)
     weights = train_posterior(runs, aleatory_flow(PROBLEM), replace(TRAINING, epochs=1))
-    verdict = judge_paper(3, WindFarm(), weights, UM1Settings(100, 1, 50, trial_draws=1))
+    verdict = judge_paper(3, WindFarm(), weights, UM1Settings(100, Training(epochs=1), 50, trial_draws=1))
     assert set(verdict) - {"seconds"} <= set(judged)
     assert 0 < verdict["volume"] <= 1
     assert verdict["log_density_of_truth"] == judged["log_density_of_truth"]

@@ -8,6 +8,7 @@ from flowcal.challenge import PROBLEM, SWEEP_SEED, TABLE_1
 from flowcal.errors import InputError
 from flowcal.infer.hour_posterior import HourPosterior
 from flowcal.infer.models import EpistemicBox, PooledDraws
+from flowcal.infer.train import Training
 from flowcal.infer.um1 import (
     UM1Settings,
     aleatory_flow,
@@ -132,7 +133,10 @@ def test_refuses_draws_that_are_none():
 @pytest.fixture(scope="module")
 def system():
     """Hours at three control points, an f_a, and what step 2 makes of two of them."""
-    real, settings = RealSystem(), UM1Settings(runs=100, epochs=1, trial_hours=30, trial_draws=10, draws=5)
+    real, settings = (
+        RealSystem(),
+        UM1Settings(runs=100, training=Training(1), trial_hours=30, trial_draws=10, draws=5),
+    )
     observed = xr.concat([real.observe(point).isel(sample=slice(20)) for point in TABLE_1[:3]], "sample")
     f_a = PooledDraws(np.random.default_rng(1).random((60, 2)), hours=60)
     return observed, f_a, settings, update_points(WindFarm(), observed, f_a, settings, numbers=(1, 3))

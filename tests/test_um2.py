@@ -108,7 +108,9 @@ def test_um1_of_another_black_box(toy, observed):
     assert calibrate(posterior, runs, 10, 1).parameter.values.tolist() == list(p.aleatory)
     f_a = PooledDraws.from_dataset(infer_aleatory(posterior, observed, 10, 1))
     assert f_a.sample(7, np.random.default_rng(1)).shape == (7, len(p.aleatory))
-    updates = update_points(toy, observed, f_a, UM1Settings(runs=100, epochs=1, trial_hours=20, trial_draws=5))
+    updates = update_points(
+        toy, observed, f_a, UM1Settings(runs=100, training=Training(1), trial_hours=20, trial_draws=5)
+    )
     assert updates.point.values.tolist() == [1, 2, 3]
     found = infer_um1(updates, points=2)
     assert EpistemicBox(found["low"], found["high"]).contains([found["best_guess"]])[0]

@@ -66,7 +66,7 @@ def study():
     posterior.scaling.learn(torch.tensor(runs.y.values, dtype=torch.float32))
     yield "pooled", infer_aleatory, {"posterior": posterior, "hours": observed, "draws": 2, "random_seed": 1}
     yield "calibration", calibrate, {"posterior": posterior, "runs": runs, "draws": 5, "random_seed": 1}
-    settings = UM1Settings(runs=100, epochs=1, trial_hours=10, trial_draws=5, draws=2)
+    settings = UM1Settings(runs=100, training=ONCE, trial_hours=10, trial_draws=5, draws=2)
     yield "updates", update_points, {"simulator": BOX, "observed": observed, "f_a": POOLED, "settings": settings}
     yield (
         "um_1",

@@ -47,9 +47,9 @@ __all__ = ["Swarm", "TimeStepSurrogate", "determination", "fly", "published_desi
 
 Array = NDArray[np.float64]
 
-BLOCK = 20_000  # rows that are computed at a time
+BLOCK = 500  # rows that are computed at a time: few enough for the processor's cache
 WIDEST = 1024  # so that a damaged header cannot ask for more memory than there is
-PENALTY = 1e4  # MW for a unit of probability above epsilon
+PENALTY = 1e4
 COEFFICIENTS = {"c1": 1.49445, "c2": 1.49445, "w": 0.729}
 LOG_SETTINGS = "LOG_CFG"  # where pyswarms looks for a file with settings of its log
 
@@ -211,13 +211,16 @@ def published_design(
     particles: int,
     iterations: int,
     random_seed: int,
+    restarts: int = 1,
+    penalty: float = PENALTY,
 ) -> dict[str, Any]:
     """Solve one of the paper's problems 2.1, 2.2 and 2.3.
 
     X_a (n, aleatory) is taken with every X_e and at every control point, `epistemic_draws` of X_e likewise. The result
-    has what `Swarm` has. The cost is minus J, or the probability of failure where reliability is the goal.
+    has what `Swarm` has, of the best of so many swarms. The cost is minus J, with a penalty [MW] for each unit of
+    probability above epsilon, or the probability of failure where reliability is the goal.
     """
-    check_counts(epistemic_draws=epistemic_draws)
+    check_counts(epistemic_draws=epistemic_draws, restarts=restarts)
     x_a, rng = check_points(x_a, problem.aleatory, "x_a", within=True), rng_of(random_seed, 11)
     x_e = np.repeat(e.sample(epistemic_draws, rng), len(x_a), axis=0)
     hours = np.tile(x_a, (epistemic_draws, 1))
@@ -231,9 +234,10 @@ def published_design(
         if goal.reliability:
             return pof
         power = by_x_e[..., powers].sum(axis=3).mean(axis=(1, 2)).min()
-        return -float(power) + PENALTY * max(0.0, pof - (1.0 if goal.epsilon is None else goal.epsilon))
+        return -float(power) + penalty * max(0.0, pof - (1.0 if goal.epsilon is None else goal.epsilon))
 
     def cost(x_c: Array) -> Array:
         return np.array([cost_at(point) for point in x_c])
 
-    return asdict(fly(cost, len(problem.control), particles, iterations, random_seed))
+    swarms = [fly(cost, len(problem.control), particles, iterations, random_seed + start) for start in range(restarts)]
+    return asdict(min(swarms, key=lambda swarm: swarm.cost))

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -29,10 +29,21 @@ from flowcal.infer.train import Trainer, Training, seeded, train
 from flowcal.problem import Problem, as_numbers, check_counts
 from flowcal.simulate.simulator import hours_of
 
-__all__ = ["Architecture", "HourPosterior", "Scaling", "SeriesScaling", "TransformerSummary", "train_posterior"]
+__all__ = [
+    "Architecture",
+    "HourPosterior",
+    "Pooling",
+    "Scaling",
+    "SeriesScaling",
+    "TransformerSummary",
+    "train_posterior",
+]
 
 Scaling = Literal["linear", "root", "logarithm"]
 """The function that is applied to each output before scaling."""
+
+Pooling = Literal["mean", "last"]
+"""What a summary is of the encoded steps."""
 
 CURVES: dict[str, Callable[[Tensor], Tensor]] = {"linear": lambda y: y, "root": torch.sqrt, "logarithm": torch.log1p}
 # Bounds, so that a damaged header cannot ask for more memory than there is, nor for much time.
@@ -63,12 +74,19 @@ class Architecture:
     dropout: float = 0.1
     inner_dropout: float = 0.0
     embedding_dropout: float = 0.0
+    pooling: Pooling = "mean"
+    positions: bool = True
 
     def __post_init__(self) -> None:
         if not all(isinstance(names, tuple) for names in (self.parameters, self.outputs, self.controls)):
             raise InputError("parameters, outputs and controls are no tuples; expected tuples of names.")
         if self.scaling not in CURVES:
             raise InputError(f"scaling is {self.scaling!r}; expected one of {', '.join(CURVES)}.")
+        if self.pooling not in get_args(Pooling) or not isinstance(self.positions, bool):
+            raise InputError(
+                f"pooling is {self.pooling!r} and positions is {self.positions!r}; expected one of "
+                f"{', '.join(get_args(Pooling))}, and True or False."
+            )
         depths = (self.coupling_layers, self.encoder_layers, len(self.hidden))
         widths = (*self.hidden, self.width, self.heads, self.feed_forward, len(self.outputs))
         fits = _whole(depths, DEEPEST) and _whole(widths, WIDEST) and _whole((self.steps,), LONGEST)
@@ -124,37 +142,28 @@ class SeriesScaling(nn.Module):
 class TransformerSummary(nn.Module):
     """The summary network of the paper [1]_: scaled series (n, steps, outputs) to vectors (n, width).
 
-    Each step is embedded and marked with its position by sines and cosines [2]_. Encoder layers follow, and the mean
-    over the steps is the summary. The paper names dropout with the layers only: `inner_dropout` is that of attention
-    weights and hidden units, which PyTorch's own encoder layer has too, `embedding_dropout` that of [2]_.
+    Each step is embedded and, with `positions`, marked with its place by sines and cosines [2]_. Encoder layers follow.
+    The summary is the mean over the steps or the last one. The paper names dropout with the layers only:
+    `inner_dropout` is that of attention weights and hidden units, which PyTorch's own encoder layer has too,
+    `embedding_dropout` that of [2]_.
     """
 
-    positions: Tensor
+    places: Tensor
 
-    def __init__(
-        self,
-        outputs: int,
-        steps: int,
-        width: int,
-        layers: int,
-        heads: int,
-        feed_forward: int,
-        dropout: float,
-        inner_dropout: float,
-        embedding_dropout: float,
-    ) -> None:
+    def __init__(self, a: Architecture) -> None:
         super().__init__()
-        self.embedding = nn.Linear(outputs, width)
-        self.register_buffer("positions", _positions(steps, width), persistent=False)
-        self.dropout = nn.Dropout(embedding_dropout)
-        self.layers = nn.Sequential(
-            *(EncoderLayer(width, heads, feed_forward, dropout, inner_dropout) for _ in range(layers))
-        )
+        self.embedding = nn.Linear(len(a.outputs), a.width)
+        places = _positions(a.steps, a.width) if a.positions else torch.zeros(a.steps, a.width)
+        self.register_buffer("places", places, persistent=False)
+        self.dropout = nn.Dropout(a.embedding_dropout)
+        layer = (a.width, a.heads, a.feed_forward, a.dropout, a.inner_dropout)
+        self.layers = nn.Sequential(*(EncoderLayer(*layer) for _ in range(a.encoder_layers)))
+        self.pooling = a.pooling
 
     def forward(self, y: Tensor) -> Tensor:
         """Summaries (n, width) of scaled series."""
-        summary: Tensor = self.layers(self.dropout(self.embedding(y) + self.positions)).mean(dim=1)
-        return summary
+        steps: Tensor = self.layers(self.dropout(self.embedding(y) + self.places))
+        return steps.mean(dim=1) if self.pooling == "mean" else steps[:, -1]
 
 
 class EncoderLayer(nn.Module):
@@ -220,9 +229,7 @@ class HourPosterior(SavedNetwork):
         self.architecture = a = architecture
         with seeded(random_seed):
             self.scaling = SeriesScaling(a.scaling, len(a.outputs))
-            dropouts = (a.dropout, a.inner_dropout, a.embedding_dropout)
-            sizes = (len(a.outputs), a.steps, a.width, a.encoder_layers, a.heads, a.feed_forward)
-            self.summary = TransformerSummary(*sizes, *dropouts)
+            self.summary = TransformerSummary(a)
             rng, condition = np.random.default_rng(random_seed), a.width + len(a.controls)
             self.flow = BoundedFlow(len(a.parameters), condition, a.coupling_layers, a.coupling, a.hidden, rng)
 

@@ -41,6 +41,7 @@ __all__ = [
     "aleatory_runs",
     "epistemic_flow",
     "epistemic_runs",
+    "half_maximum_box",
     "highest_density_box",
     "infer_aleatory",
     "infer_epistemic",
@@ -65,20 +66,21 @@ TRIALS = 100  # added to the random seed of a control point's training runs, for
 class UM1Settings:
     """How step 2 is made at each control point.
 
-    At each control point, a flow is trained on so many runs with 'fixed' or 'fresh' seeds, in at most so many epochs.
-    It is tried on `trial_hours` simulations of each kind of seed with `trial_draws` posterior draws for each, and gives
-    so many draws for each observed hour.
+    At each control point, a flow, `epistemic_flow` if none is given, is trained on so many runs with 'fixed' or 'fresh'
+    seeds; the random seed of `training` is not used. It is tried on `trial_hours` simulations of each kind of seed with
+    `trial_draws` posterior draws for each, and gives so many draws for each observed hour.
     """
 
     runs: int
-    epochs: int
+    training: Training
     trial_hours: int
     trial_draws: int
     seeds: Seeds = "fixed"
     draws: int = 100
+    flow: Architecture | None = None
 
     def __post_init__(self) -> None:
-        check_counts(runs=self.runs, epochs=self.epochs, draws=self.draws, trial_draws=self.trial_draws)
+        check_counts(runs=self.runs, draws=self.draws, trial_draws=self.trial_draws)
         check_counts(2, trial_hours=self.trial_hours)
         _check_seeds(self.seeds)
 
@@ -186,8 +188,8 @@ def _update_point(
     def simulate(size: int, seeds: Seeds, random_seed: int) -> xr.Dataset:
         return epistemic_runs(simulator, f_a.density.draws, x_c, size, seeds, random_seed, runner)
 
-    training = replace(TRAINING, epochs=settings.epochs, random_seed=random_seed)
-    posterior = HourPosterior(epistemic_flow(problem_of(simulator)), random_seed)
+    training = replace(settings.training, random_seed=random_seed)
+    posterior = HourPosterior(settings.flow or epistemic_flow(problem_of(simulator)), random_seed)
     posterior.fit(simulate(settings.runs, settings.seeds, random_seed), training, trainer)
     trials = [
         calibrate(
@@ -264,6 +266,25 @@ def highest_density_box(draws: ArrayLike, share: float) -> EpistemicBox:
     widths = ordered[held - 1 :] - ordered[: len(ordered) - held + 1]
     first, columns = widths.argmin(axis=0), np.arange(ordered.shape[1])
     return EpistemicBox(ordered[first, columns], ordered[first + held - 1, columns])
+
+
+def half_maximum_box(draws: ArrayLike) -> EpistemicBox:
+    """The box of the intervals about each marginal mode in which the density of draws (n, e) exceeds half its maximum.
+
+    Examples
+    --------
+    >>> draws = np.random.default_rng(1).normal(0.5, 0.1, (10_000, 3))
+    >>> half_maximum_box(draws.clip(0, 1)).bounding_box.round(1).tolist()
+    [[0.4, 0.4, 0.4], [0.6, 0.6, 0.6]]
+    """
+    grid, ends = np.linspace(0, 1, 501), []
+    for column in _draws(draws).T:
+        density = BoundedKernelDensity(column[:, None]).log_prob(grid[:, None])
+        mode, below = int(density.argmax()), density < density.max() - np.log(2)
+        low = max((place + 1 for place in np.flatnonzero(below[:mode])), default=0)
+        high = min((mode + place for place in np.flatnonzero(below[mode:])), default=len(grid)) - 1
+        ends.append((grid[low], grid[high]))
+    return EpistemicBox(*np.transpose(ends))
 
 
 def joint_mode(draws: ArrayLike, candidates: int = 1000) -> NDArray[np.float64]:

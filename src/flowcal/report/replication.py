@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from flowcal.decide.power import emulator_training
 from flowcal.decide.problems import DesignSettings
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Record, as_record, read_json, write_json
-from flowcal.infer.um1 import UM1Settings
+from flowcal.infer.um1 import TRAINING, UM1Settings
 from flowcal.infer.um2 import UM2Settings
 from flowcal.infer.um2_epistemic import Rounds, set_training
 from flowcal.report.synthetic import TAIL, judge, judge_designs, judge_paper
@@ -34,6 +35,7 @@ __all__ = [
     "replicate",
     "summarise",
     "take_up",
+    "verdict_folder",
     "write_replication",
 ]
 
@@ -150,8 +152,9 @@ def write_replication(
     ours = {"settings": UM2Settings(rounds, full["population_draws"], full["population_replicates"])}
     runs, training = modest["emulator_runs"], emulator_training(modest["emulator_epochs"])
     spent = DesignSettings(runs, training, runs, training, SEEDS, Effort(modest["design_starts"]))
-    points = (step_2["epistemic_runs"], step_2["epistemic_epochs"], step_2["validation_hours"])
-    theirs = {"settings": UM1Settings(*points, trial_draws=1)}
+    training_2 = replace(TRAINING, epochs=step_2["epistemic_epochs"])
+    points = UM1Settings(step_2["epistemic_runs"], training_2, step_2["validation_hours"], trial_draws=1)
+    theirs = {"settings": points}
     try:
         published = read_replication()
     except ArtifactError:  # judged for the first time
@@ -164,7 +167,7 @@ def write_replication(
     )
     for name, function, count, spending, network in kinds:
         settings = spending | {"simulator": study.simulator}
-        folder = _folder(function, settings | {"weights": study.origin(*network)})
+        folder = verdict_folder(function, settings | {"weights": study.origin(*network)})
         recipes[name] = folder.name
         if published.get("recipes", {}).get(name) == folder.name:
             take_up(folder, published[name])
@@ -300,7 +303,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _folder(function: Callable[..., Any], settings: Mapping[str, Any]) -> Path:
+def verdict_folder(function: Callable[..., Any], settings: Mapping[str, Any]) -> Path:
     """Where verdicts are kept: code and settings name it, of networks how they were made.
 
     The digits of a network that is trained on another processor differ, and what is judged with it hardly does.
