@@ -123,6 +123,21 @@ def test_kernels_are_talked_to_in_private(project):
     assert project.printed("first").endswith("\n[]\n")
 
 
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="the system has no list of open ports under /proc")
+def test_no_kernel_listens_on_a_port(project):
+    """Of the listening sockets of the system, none is the kernel's."""
+    project.append(
+        "first",
+        "import os\nfrom pathlib import Path\n\n"
+        "rows = [row.split() for name in ('tcp', 'tcp6') for row in open('/proc/self/net/' + name)]\n"
+        "listening = {f'socket:[{row[9]}]' for row in rows if row[3] == '0A'}\n"
+        "ours = {os.readlink(path) for path in Path('/proc/self/fd').iterdir() if path.is_symlink()}\n"
+        "print('listening:', len(listening & ours))",
+    )
+    run_chapters(["first"], Settings())
+    assert project.printed("first").endswith("listening: 0\n")
+
+
 def test_the_kernel_is_of_this_interpreter_whatever_is_installed(project, monkeypatch):
     spec = project.folder / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)

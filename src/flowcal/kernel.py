@@ -138,11 +138,13 @@ def _source_of(path: str) -> Path:
 
 def main() -> None:
     """Start the kernel; the project is the parent of the working folder."""
-    from ipykernel.kernelapp import launch_new_instance
+    from ipykernel import kernelapp
 
+    opening_a_port: Any = vars(kernelapp)["IOPubThread"]  # for what forked processes print
+    kernelapp.IOPubThread = lambda socket, pipe, session: opening_a_port(socket, False, session)  # type: ignore
     sys.path.insert(1, "")  # helpers beside the notebook can be imported, but not in place of this package
     watch_files(Path.cwd().parent)
-    launch_new_instance()
+    kernelapp.launch_new_instance()
 
 
 if __name__ == "__main__":
