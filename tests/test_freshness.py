@@ -254,6 +254,16 @@ def test_an_edit_of_the_text_is_brought_to_its_pair(project, paired, capsys):
     assert paired[0].exists()
 
 
+def test_jupytext_finds_a_new_pair_in_step(project):
+    shutil.copy(ROOT / "pyproject.toml", project.folder)
+    run()
+    assert main(["pair"]) == 0
+    pair = project.path("first").with_suffix(".ipynb")
+    stored = pair.read_bytes()
+    subprocess.run([sys.executable, "-m", "jupytext", "--sync", str(project.path("first"))], check=True)
+    assert pair.read_bytes() == stored
+
+
 @pytest.mark.parametrize("toc", ["- file: docs/one", "- file: notebooks/01_mine"])
 def test_another_book_is_not_the_project(tmp_path, monkeypatch, toc):
     (tmp_path / "notebooks").mkdir()

@@ -13,6 +13,7 @@ from typing import Any
 
 import nbformat
 import plotly
+from jupytext.config import load_jupytext_config
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -156,8 +157,10 @@ def paired_notebook(chapter: Chapter, executed: Path) -> nbformat.NotebookNode:
     source = nbformat.read(executed, as_version=4)
     outputs = {cell.id: cell.get("outputs") for cell in source.cells}
     notebook, pair = read_source(chapter), chapter.source.with_suffix(".ipynb")
-    if pair.is_file():  # jupytext's own notes stay as they are
-        notebook.metadata = nbformat.read(pair, as_version=4).metadata
+    notes: dict[str, Any] = {}  # jupytext's own, as `jupytext --sync` writes them
+    if settings := load_jupytext_config(str(pair)):
+        settings.set_default_format_options(notes)
+    notebook.metadata["jupytext"] = notes
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
         cell.execution_count = count  # nbval takes a cell without a count for one that was never run
