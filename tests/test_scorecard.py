@@ -24,7 +24,7 @@ from flowcal.report.scorecard import (
     epistemic_table,
     summary_table,
 )
-from flowcal.report.truth import judge_by_truth, true_uncertainty_model
+from flowcal.report.truth import REBUILT, judge_by_truth, true_uncertainty_model
 from flowcal.simulate.windfarm import WindFarm
 
 TEAM = "Wang et al."
@@ -69,6 +69,7 @@ def a_design(source, problem, pof, difference=-0.08, x_c=(0.1, 0.2, 0.3)):
         "pof": pof,
         "pof_error": pof / 100,
         "pof_upper": 1e-4,
+        "pof_sum": 2 * pof,
     }
     return {
         "source": source,
@@ -102,6 +103,7 @@ CARD = {
         a_design(TEAM, "performance", 2e-3),
         a_design("UM2", "reliability", 1e-8),
         a_design("UM1", "epsilon 1e-4", 1.0, x_c=None),
+        a_design(REBUILT["uniform"], "epsilon 1e-4", 3e-4),
     ],
     "baseline": a_design("baseline", "performance", 3e-5)["judged"],
     "best_j": 8.0,
@@ -187,7 +189,7 @@ def test_the_summary_has_a_column_a_source():
     assert list(volume.values())[1:] == ["1e-05, misses $X_e^*$", "1e-01", "1e-12", "a point |"]
     assert list(cells(table, "most reliable: true pof").values())[1:] == ["", "", "1e-08", "|"]
     constrained = cells(table, "$\\epsilon = 10^{-4}$: true pof")
-    assert list(constrained.values())[1:] == ["", "refused", "below 1e-04", "|"]
+    assert list(constrained.values())[1:] == ["", "3e-04", "below 1e-04", "|"]  # UM1's by the rebuilt swarm
 
 
 def test_designs_are_judged_at_the_truth():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from flowcal.challenge import PUBLISHED, TABLE_1
+from flowcal.decide.problems import compare_performance
 from flowcal.infer.models import EpistemicBox, PooledDraws
 from flowcal.report.truth import (
     direct_distances_by_hours,
@@ -11,6 +12,7 @@ from flowcal.report.truth import (
     score_box,
     score_set,
     true_hours,
+    true_performance,
     true_uncertainty_model,
 )
 from flowcal.simulate.observed import RealSystem
@@ -92,3 +94,11 @@ def test_published_boxes_are_scored():
     assert not other["contains"]
     assert other["least_distance"] == pytest.approx(0.1512, abs=1e-4)
     assert other["best_guess_distance"] is None
+
+
+def test_j_under_the_truth_is_that_of_many_hours(truth):
+    x_c, x_e = [0.6, 0.4, 0.7], truth.e.bounding_box[0].tolist()
+    j, error = true_performance(x_c, WindFarm(), repeats=20, random_seed=1)
+    sampled = compare_performance(truth.f_a, WindFarm(), x_e, [x_c], 40_000, 2)
+    assert error < 0.01
+    assert j == pytest.approx(sampled.j.item(), abs=0.05)  # five standard errors of the samples

@@ -14,9 +14,10 @@ from flowcal.decide.plane import AleatoryPlane
 from flowcal.decide.problems import compare_performance
 from flowcal.infer.checks import energy_distance
 from flowcal.infer.models import AleatoryDistribution, EpistemicBox, EpistemicSet, UncertaintyModel
+from flowcal.problem import check_counts
 from flowcal.simulate.campaign import Runner, run_campaign
 from flowcal.simulate.observed import _TRUE_F_A, _TRUE_X_E
-from flowcal.simulate.simulator import Simulator, fresh_seeds
+from flowcal.simulate.simulator import Simulator, fresh_seeds, objective, problem_of
 
 __all__ = [
     "REBUILT",
@@ -28,9 +29,11 @@ __all__ = [
     "score_set",
     "true_exceedance",
     "true_hours",
+    "true_performance",
     "true_uncertainty_model",
 ]
 
+NODES = 48  # for each aleatory input
 BLOCKS, DRAWS = 10, 4000  # energy distances are means over blocks of so many draws each
 
 REBUILT: Mapping[str, str] = {"uniform": "rebuilt, $X_a$ uniform", "f_a": "rebuilt, $X_a$ from UM1"}
@@ -80,7 +83,7 @@ def true_hours(
 
 
 def score_aleatory(f_a: AleatoryDistribution, random_seed: int) -> dict[str, Any]:
-    """Moments of an f_a ('estimate') and of the true one ('truth'), and the energy distance between the two.
+    """Moments of an f_a ('estimate') and, exactly, of the true one ('truth'), and the energy distance between the two.
 
     The error of the distance is one standard error.
     """
@@ -88,10 +91,12 @@ def score_aleatory(f_a: AleatoryDistribution, random_seed: int) -> dict[str, Any
     samples = {"estimate": f_a.sample(BLOCKS * DRAWS, rng), "truth": _TrueDistribution().sample(BLOCKS * DRAWS, rng)}
     blocks = zip(*(np.split(sample, BLOCKS) for sample in samples.values()), strict=True)
     distances = [energy_distance(*pair) for pair in blocks]
+    estimate = samples["estimate"]
+    mean, variance = np.transpose([marginal.stats() for marginal in _TRUE_F_A])
     return {
-        "mean": {name: sample.mean(axis=0).tolist() for name, sample in samples.items()},
-        "standard_deviation": {name: sample.std(axis=0).tolist() for name, sample in samples.items()},
-        "correlation": {name: float(np.atleast_2d(np.corrcoef(sample.T))[0, 1]) for name, sample in samples.items()},
+        "mean": {"estimate": estimate.mean(axis=0).tolist(), "truth": mean.tolist()},
+        "standard_deviation": {"estimate": estimate.std(axis=0).tolist(), "truth": np.sqrt(variance).tolist()},
+        "correlation": {"estimate": float(np.atleast_2d(np.corrcoef(estimate.T))[0, 1]), "truth": 0.0},
         "energy_distance": float(np.mean(distances)),
         "energy_distance_error": float(np.std(distances, ddof=1) / np.sqrt(BLOCKS)),
     }
@@ -125,6 +130,26 @@ def true_exceedance(number: int, x: ArrayLike) -> NDArray[np.float64]:
     return probability
 
 
+def true_performance(
+    x_c: Sequence[float], simulator: Simulator, repeats: int, random_seed: int, runner: Runner | None = None
+) -> list[float]:
+    """J [MW] at a control point under the truth, and its standard error, which comes from the seeds alone.
+
+    The integral over X_a is a Gauss-Legendre rule of 48 by 48 nodes in the quantiles of the true f_a, each node with so
+    many seeds.
+    """
+    check_counts(2, repeats=repeats)
+    node, weight = np.polynomial.legendre.leggauss(NODES)
+    x_a = np.stack(np.meshgrid(*(f.ppf((node + 1) / 2) for f in _TRUE_F_A), indexing="ij"), axis=-1).reshape(-1, 2)
+    x = np.column_stack([x_a, np.tile([*_TRUE_X_E, *x_c], (len(x_a), 1))])
+    by_node = np.outer(weight, weight).ravel() / 4
+    rng, problem, j = np.random.default_rng(random_seed), problem_of(simulator), []
+    for _ in range(repeats):
+        hours = run_campaign(simulator, x, fresh_seeds(len(x), rng), runner)
+        j.append(float(by_node @ objective(hours, problem).values))
+    return [float(np.mean(j)), float(np.std(j, ddof=1) / np.sqrt(repeats))]
+
+
 def judge_by_truth(
     designs: Mapping[str, Sequence[float]],
     best: Sequence[float],
@@ -137,8 +162,8 @@ def judge_by_truth(
     """Performance and probability of failure of designs at the true X_e* under the true f_a, by the design's name.
 
     The 'difference' is J less that of the control point `best` [MW], in hours that all designs share. The 'pof' is that
-    of the system, from as many simulations as `pof_calls`, with the bound 'pof_upper' of 95 %. Errors are one standard
-    error.
+    of the system, from as many simulations as `pof_calls`, with the bound 'pof_upper' of 95 %; 'pof_sum' is the sum
+    over the loads. Errors are one standard error.
     """
     truth = true_uncertainty_model()
     x_e, plane = truth.e.bounding_box[0], AleatoryPlane(truth.f_a)
@@ -154,6 +179,7 @@ def judge_by_truth(
             "pof": failure.pof.item(),
             "pof_error": failure.standard_error.item(),
             "pof_upper": failure.upper.item(),
+            "pof_sum": found.pof.drop_sel(failure="system").sum().item(),
         }
     return judged
 
