@@ -408,7 +408,7 @@ study.claim(
 # %% [markdown]
 # ## $f_a$ with the error of the hours taken out
 #
-# A heap of posterior draws is the distribution of $X_a$ blurred by every hour's own error. Empirical Bayes {cite:p}`efron2016`
+# Pooled posterior samples have the distribution of $X_a$ blurred by every hour's own error. Empirical Bayes {cite:p}`efron2016`
 # takes that out: a distribution is judged by how likely it makes *all hours*, each hour's likelihood being what the estimator
 # says of it. Named families are fitted so and compared by Akaike's criterion (AIC): five for each marginal, truncated to $[0, 1]$,
 # and pairs of those that come close; for the best pair four copulas {cite:p}`joe2014` beside independence; and, from fifty hours
@@ -487,7 +487,7 @@ figures.present(
     figures.marginal_densities(
         {
             "UM2": marginals(f_a),
-            "heap of posterior draws": np.array(
+            "pooled posterior samples": np.array(
                 [kernels.marginal(k, axis) for k in range(2)]
             ),
             "truth": marginals(true_f_a),
@@ -495,8 +495,8 @@ figures.present(
         axis,
         ALEATORY,
     ),
-    caption="Marginal densities of f_a by UM2, as a heap of the same estimator's draws, and the truth. This f_a is wide beside an "
-    "hour's error, so the heap is hardly blurred; Other truths has narrow ones.",
+    caption="Marginal densities of f_a by UM2, of the pooled samples of the same estimator, and of the truth. This f_a is wide compared "
+    "with an hour's error, so pooling hardly blurs it. Other truths has narrow ones.",
     alt="Two panels of three densities each over 0 to 1, one for X_a1 and one for X_a2, nearly on top of each other.",
 )
 

@@ -69,8 +69,8 @@ ALPHAS = (0.95, 0.999)
 # %% [markdown]
 # ## Two readings
 #
-# **Time flattened**, as published: {glue:text}`hours` hours with $X_a \sim f_a$ and $X_e$ drawn from $E$, all their minutes in
-# one heap for each output, and of the heap the quantiles $\alpha$ and $1 - \alpha$.
+# **Time flattened**, as published: {glue:text}`hours` hours with $X_a \sim f_a$ and $X_e$ drawn from $E$, all their minutes
+# pooled for each output, and the quantiles $\alpha$ and $1 - \alpha$ of these.
 #
 # **Per trajectory**, as the challenge defines it: the smallest $u$ and the largest $l$ with
 #
@@ -398,10 +398,10 @@ for name, result in trajectory.items():
 # | UM2 | {glue:text}`um_2_999` | {glue:text}`um_2_95` |
 # | truth | {glue:text}`truth_999` | {glue:text}`truth_95` |
 #
-# Of UM1's six bounds {glue:text}`short_um1` lie below the truth's and so do not hold, for the fixed seed of its training has put its
-# $X_{a2}$ about {glue:text}`x_a2` instead of {glue:text}`true_x_a2`; resampled hours hardly warn of that: for $y_4$ their ranges hold
-# {glue:text}`held_um1` of the two true bounds. Of UM2's six {glue:text}`short_um2` lie below as well, but close: its $f_a$ is that of
-# {glue:text}`observed` hours, and the table leaves its error out. The ranges of its replicates hold {glue:text}`held_um2`.
+# Of UM1's six bounds {glue:text}`short_um1` lie below the truth's and so do not hold. The mean of its $X_{a2}$ is {glue:text}`x_a2`, where
+# the truth has {glue:text}`true_x_a2`. For $y_4$ the ranges of resampled hours hold {glue:text}`held_um1` of the two true bounds. Of
+# UM2's six, {glue:text}`short_um2` lie below as well, but close: its $f_a$ is that of {glue:text}`observed` hours, and the table leaves
+# its error out. The ranges of its replicates hold {glue:text}`held_um2`.
 #
 # UM1's search computed every bound at {glue:text}`evaluations` values of $X_e$; climbs for one bound ended within {glue:text}`gap` of
 # each other. All bounds together took {glue:text}`runs` million simulated hours: minutes here, but {glue:text}`days` days of

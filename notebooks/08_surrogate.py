@@ -9,9 +9,9 @@
 # %% [markdown]
 # # A surrogate for time series
 #
-# *What stands in for a program that takes 0.2 s a run?* A design asks for thousands of expectations and for probabilities of one in
-# a million. The paper trains sixty networks that predict the outputs minute by minute {cite:p}`wang2025`. They come first here.
-# Then two smaller things that answer just what designs ask: the distribution of an hour's power, and of its peaks.
+# *What can replace a program that takes 0.2 s for each run?* A design asks for thousands of expectations and for probabilities of one
+# in a million. The paper trains sixty networks that predict the outputs minute by minute {cite:p}`wang2025`. We rebuild them first.
+# Then come two smaller models that answer only what designs ask: the distribution of an hour's power, and of its peaks.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -19,8 +19,9 @@ simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
-surrogate_runs = 4000
-surrogate_epochs = 6
+surrogate_size = 10_000
+surrogate_width = 64
+surrogate_epochs = 8
 severity_runs = 3000
 emulator_runs = 30_000
 emulator_epochs = 20
@@ -29,7 +30,7 @@ pof_calls = 5000
 # %% tags=["hide-input"]
 import numpy as np
 import xarray as xr
-from flowcal.challenge import BASELINE, INPUTS, LOADS, OUTPUTS, PUBLISHED
+from flowcal.challenge import BASELINE, LOADS, OUTPUTS, PUBLISHED
 from flowcal.decide.design import Effort, find_design
 from flowcal.decide.failure import (
     check_severity,
@@ -42,6 +43,7 @@ from flowcal.decide.failure import (
 from flowcal.decide.paper import (
     TimeStepSurrogate,
     determination,
+    surrogate_runs,
     train_surrogate,
 )
 from flowcal.decide.plane import AleatoryPlane
@@ -53,6 +55,7 @@ from flowcal.decide.power import (
     train_power_emulator,
 )
 from flowcal.decide.problems import verified_performance
+from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
 from flowcal.infer.train import Training
 from flowcal.infer.um2 import UM2
 from flowcal.problem import SEED_MAX
@@ -75,6 +78,11 @@ study = Study(
 )
 box = study.box
 model = UM2.from_weights(study.read("shared", "um_2")).model
+um_1 = study.read("epistemic", "um_1")
+paper_model = UncertaintyModel(
+    PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")),
+    EpistemicBox(um_1["low"], um_1["high"]),
+)
 
 
 def simulate(x, random_seed):
@@ -88,36 +96,47 @@ def simulate(x, random_seed):
 # %% [markdown]
 # ## Sixty networks
 #
-# For every minute a fully connected network with two hidden layers. How wide they are, what goes in, how many runs they are
-# trained on and what the published R² of 0.91 covers is not said. Here: {glue:text}`width` units a layer; all eight inputs in, uniform over the cube, and all six outputs of
-# the minute out; {glue:text}`runs` runs. The seed is unknown to the networks, so the share of variance that it decides is out of
-# reach for any surrogate. It is measured by running inputs twice.
+# There is a fully connected network with two hidden layers for every minute. The paper does not state its width, its inputs, the
+# number of runs, or what the published R² of 0.91 is measured on. Here it has {glue:text}`width` units per layer. All eight inputs go in
+# and all six outputs of the minute come out. It is trained on {glue:text}`runs` runs where the designs will use it: $X_a$ from UM1's
+# $f_a$, $X_e$ uniform on UM1's $E$, $X_c$ uniform, and the random seed fixed as in the rest of the paper. The appendix
+# {doc}`13_readings` tries other choices, such as training over the whole cube.
+#
+# No network that does not know the seed can explain the variance that the seed decides. We measure that limit by simulating the same
+# inputs twice with other seeds.
 
 # %%
-x = np.random.default_rng(1).random((surrogate_runs, len(INPUTS)))
 surrogate = TimeStepSurrogate.from_weights(
     study.keep(
         "time_steps",
         train_surrogate,
-        runs=simulate(x, 1),
-        width=64,
+        runs=surrogate_runs(
+            model=paper_model,
+            size=surrogate_size,
+            random_seed=1,
+            **box,
+        ),
+        width=surrogate_width,
         training=Training(
-            epochs=surrogate_epochs, batch_size=128, learning_rate=3e-3
+            epochs=surrogate_epochs, batch_size=256, learning_rate=3e-3
         ),
         trainer=study.trainer,
     )
 )
-held_out = np.random.default_rng(2).random((4000, len(INPUTS)))
+same_seed = surrogate_runs(model=paper_model, size=4000, random_seed=2, **box)
+held_out = same_seed.x.values
 hours = simulate(held_out, 2)
 quality = determination(surrogate, hours, simulate(held_out, 3))
+on_its_seed = determination(surrogate, same_seed, same_seed).r_squared
 study.claim(
-    "every output's R² is above the published 0.91",
-    bool((quality.r_squared > 0.91).all()),
+    "on hours with the fixed seed every output's R² is above the published 0.91",
+    bool((on_its_seed > 0.91).all()),
     at="full",
 )
 study.claim(
-    "none reaches the ceiling that the seed sets",
-    bool((quality.r_squared < quality.ceiling).all()),
+    "on hours with other seeds every R² is lower",
+    bool((quality.r_squared < on_its_seed).all()),
+    at="full",
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -127,8 +146,9 @@ Markdown(
         [
             (name, *(f"{value:.3f}" for value in (*values, values.mean())))
             for name, values in (
-                ("R², held-out hours", quality.r_squared.values),
-                ("ceiling", quality.ceiling.values),
+                ("R², fixed seed", on_its_seed.values),
+                ("R², fresh seeds", quality.r_squared.values),
+                ("limit, fresh seeds", quality.ceiling.values),
             )
         ]
         + [("published", *[""] * len(OUTPUTS), "0.91")],
@@ -136,18 +156,18 @@ Markdown(
 )
 
 # %% [markdown]
-# What such a surrogate predicts is an hour's *mean over the seeds*. A mean is smooth: it has not the peaks that decide
-# failures.
+# With the fixed seed the networks learn one realisation of the noise: they predict the hour that this seed gives, whatever seed an
+# hour really has.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-one = np.tile([0.3, 0.4, 0.35, 0.6, 0.4, *BASELINE], (20, 1))
+one = np.tile(held_out[0], (20, 1))
 figures.present(
     figures.surrogate_hour(
         simulate(one, 4).y.values, surrogate.predict(one[:1])[0]
     ),
-    caption="Twenty hours with the same inputs and other seeds, and what the sixty networks predict for them: about the mean, in "
-    "which the peaks have averaged out.",
-    alt="Two panels, y1 and y4 over the hour: twenty thin ragged lines and one thick nearly level one.",
+    caption="The sixty networks predict one realisation of the noise: twenty hours with the same inputs and other seeds, and the "
+    "prediction for them.",
+    alt="Two panels, y1 and y4 over the hour: twenty thin lines and one thick one among them.",
 )
 
 # %%
@@ -156,12 +176,6 @@ predicted = xr.DataArray(
     surrogate.predict(held_out)[..., -len(LOADS) :], load.coords, load.dims
 )
 ratio = float((predicted.max("time") / load.max("time")).median())
-study.claim(
-    "half of the predicted peaks fall short of the simulated ones by a tenth or more",
-    ratio < 0.9,
-    at="full",
-)
-
 # %% [markdown]
 # ## Peaks: one number an hour
 #
@@ -357,18 +371,22 @@ Markdown(
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 glue("width", surrogate.built_with["width"], display=False)
-glue("runs", f"{surrogate_runs:,}", display=False)
+glue("runs", f"{surrogate_size:,}", display=False)
 glue("emulator_runs", f"{emulator_runs:,}", display=False)
 glue("mean_r_squared", f"{quality.r_squared.mean().item():.3f}", display=False)
 glue("mean_ceiling", f"{quality.ceiling.mean().item():.3f}", display=False)
-glue("peak_ratio", f"{1 - ratio:.0%}", display=False)
+glue("peak_ratio", f"{ratio:.2f}", display=False)
+glue("own_r_squared", f"{on_its_seed.mean().item():.3f}", display=False)
 glue("explained", f"{explained:.5f}", display=False)
 glue("pvalue", f"{pvalue:.2f}", display=False)
 glue("ratios", listed(ratios, ".2f"), display=False)
 glue("seconds", f"{sum(emulator.history.seconds):.0f}", display=False)
 
 # %% tags=["hide-input"]
-study.number("mean R²", quality.r_squared.mean().item(), within=0.01)
+study.number(
+    "mean R², fresh seeds", quality.r_squared.mean().item(), within=0.05
+)
+study.number("mean R², fixed seed", on_its_seed.mean().item(), within=0.02)
 study.number("mean ceiling of R²", quality.ceiling.mean().item(), within=1e-4)
 study.number("share of power's variance explained", explained, within=0.001)
 for name, x_c in designs.items():
@@ -381,7 +399,8 @@ for name, x_c in designs.items():
 # %% [markdown]
 # ## In numbers
 #
-# The sixty networks explain {glue:text}`mean_r_squared` of the variance on average, where nothing without the seed can explain more
-# than {glue:text}`mean_ceiling`; the paper has 0.91. Half of their peaks are too low by {glue:text}`peak_ratio` or more. The emulator
-# of power, trained in {glue:text}`seconds` s, explains {glue:text}`explained` of the conditional means; its integral transform
-# passes with a p-value of {glue:text}`pvalue`. Integrals of failure over those by importance sampling: {glue:text}`ratios`.
+# The sixty networks explain {glue:text}`own_r_squared` of the variance on hours with their own seed, and {glue:text}`mean_r_squared` on
+# hours with other seeds, where no model without the seed can explain more than {glue:text}`mean_ceiling`. The paper has 0.91. On such
+# hours the median ratio of predicted to simulated peaks is {glue:text}`peak_ratio`. The emulator of power, trained in
+# {glue:text}`seconds` s, explains {glue:text}`explained` of the conditional means. Its integral transform passes with a p-value of
+# {glue:text}`pvalue`. Integrals of failure over those by importance sampling: {glue:text}`ratios`.

@@ -31,6 +31,7 @@ from flowcal.infer.um1 import (
     aleatory_flow,
     aleatory_runs,
     epistemic_runs,
+    highest_density_box,
     infer_set,
     infer_um1,
     joint_mode,
@@ -241,7 +242,7 @@ def test_nothing_rests_on_absent_hours():
     refusal(lambda: find_design(lambda e, c: c[:, 0] * NAN, lambda e, c: 1 - c, *of))
     refusal(lambda: find_design(lambda e, c: c[:, 0], lambda e, c: c * NAN, *of, required_severity=0.5))
     for draws in (np.full((9, 3), NAN), np.empty((0, 3)), np.full((9, 3), 2.0), np.ones(9)):
-        for infer in (joint_mode, lambda draws: infer_set(draws, 0.9), lambda draws: PooledDraws(draws, 1)):
+        for infer in (joint_mode, infer_set, lambda draws: PooledDraws(draws, 1)):
             refusal(infer, draws)
     trials = {"log_prob": (("point", "seeds", "sample"), np.full((2, 2, 3), NAN))}
     said = refusal(lambda: infer_um1(xr.Dataset(trials, {"point": [1, 2], "seeds": ["fixed", "fresh"]})))
@@ -347,7 +348,8 @@ RANGES = {
     "tolerance": lambda v: Search(tolerance=v),
     "ceiling": lambda v: dataclasses.replace(PROBLEM, ceiling=v if v is not None else NAN),
     "threshold of a problem": lambda v: dataclasses.replace(PROBLEM, thresholds=(v, 1.0, 1.0)),
-    "share": lambda v: infer_set(RNG.random((9, 3)), v),
+    "share": lambda v: highest_density_box(RNG.random((9, 3)), v),
+    "level": lambda v: infer_set(RNG.random((9, 3)), v),
     "resolution": lambda v: FailureCurve(np.linspace(1, 0.1, 321), v),
     "probability": lambda v: FailureCurve(np.linspace(1, 0.1, 321), 0.0).severity_of(v),
     "epsilon": lambda v: required_severity([FailureCurve(np.linspace(1, 0.1, 321), 0.0)], v),

@@ -1,8 +1,9 @@
 """Designs as the paper makes them: a swarm on a surrogate of the black box, its inner loop by Monte Carlo.
 
 The surrogate is a fully connected network with two hidden layers for every time step. All are computed as one batch.
-Their width, their inputs and the size of their training set are not published [1]_: here all inputs go in, the seed
-being unknown to them, and all outputs of the step come out.
+Their width, their inputs and the size of their training set are not published [1]_. Here all inputs go in and all
+outputs of the step come out. The runs lie where the designs need them: X_a from f_a, X_e in E, X_c uniform, and the
+seed fixed as in the rest of the paper.
 
 For every control point that a particle of the swarm [2]_ [3]_ tries, X_e is sampled from E; X_a is given, sampled
 uniformly from [0, 1] as section 4.1 words it [1]_, or from f_a. The objective is the least mean over the X_e, and the
@@ -37,13 +38,23 @@ from torch import Tensor, nn
 from flowcal.decide.design import DesignProblem
 from flowcal.errors import InputError
 from flowcal.files import Weights
-from flowcal.infer.models import EpistemicSet
+from flowcal.infer.models import EpistemicSet, UncertaintyModel
 from flowcal.infer.networks import SavedNetwork
 from flowcal.infer.train import Trainer, Training, seeded, train
+from flowcal.infer.um1 import FIXED_SEED
 from flowcal.problem import BOUNDS, Problem, as_numbers, check_counts, check_points, rng_of
-from flowcal.simulate.simulator import SERIES
+from flowcal.simulate.campaign import Runner, run_campaign
+from flowcal.simulate.simulator import SERIES, Simulator, problem_of
 
-__all__ = ["Swarm", "TimeStepSurrogate", "determination", "fly", "published_design", "train_surrogate"]
+__all__ = [
+    "Swarm",
+    "TimeStepSurrogate",
+    "determination",
+    "fly",
+    "published_design",
+    "surrogate_runs",
+    "train_surrogate",
+]
 
 Array = NDArray[np.float64]
 
@@ -109,6 +120,20 @@ class TimeStepSurrogate(SavedNetwork):
         x = check_points(x, self.inputs, "x", within=True)
         rows = torch.tensor(x, dtype=torch.float32, device=self.mean.device).split(BLOCK)
         return np.concatenate([(self(part) * self.spread + self.mean).double().cpu().numpy() for part in rows])
+
+
+def surrogate_runs(
+    simulator: Simulator,
+    model: UncertaintyModel,
+    size: int,
+    random_seed: int,
+    runner: Runner | None = None,
+) -> xr.Dataset:
+    """Simulations to train a surrogate on: X_a from f_a, X_e uniform on E, X_c uniform, the seed fixed."""
+    check_counts(size=size)
+    rng, problem = rng_of(random_seed, 12), problem_of(simulator)
+    x = np.hstack([model.f_a.sample(size, rng), model.e.sample(size, rng), rng.random((size, len(problem.control)))])
+    return run_campaign(simulator, x, np.full(size, FIXED_SEED), runner, all_needed=False)
 
 
 def train_surrogate(runs: xr.Dataset, width: int, training: Training, trainer: Trainer | None = None) -> Weights:

@@ -6,8 +6,8 @@ step 1, and pools its draws over the hours of that point. Some points are chosen
 Where the paper chose by hand, we use rules:
 
 1. The points with the largest mean log density of the true X_e in held-out simulations with the fixed seed are chosen.
-2. Each interval is the shortest that holds a given share of the chosen points' pooled draws; E is their box.
-3. The best guess is the joint mode of the draws within E.
+2. Each interval lies about the mode of the chosen points' pooled draws, where their density exceeds half of its peak.
+3. The best guess is the joint mode of the draws within the box of these intervals, E.
 
 References
 ----------
@@ -41,13 +41,13 @@ __all__ = [
     "aleatory_runs",
     "epistemic_flow",
     "epistemic_runs",
-    "half_maximum_box",
     "highest_density_box",
     "infer_aleatory",
     "infer_epistemic",
     "infer_set",
     "infer_um1",
     "joint_mode",
+    "mode_box",
     "point_draws",
     "score_point",
     "update_points",
@@ -86,13 +86,17 @@ class UM1Settings:
 
 
 def aleatory_flow(problem: Problem) -> Architecture:
-    """Step 1's flow: it reads the hour and its control point; all else is the paper's."""
-    return Architecture(problem.aleatory, problem.outputs, problem.steps, problem.control, scaling="logarithm")
+    """Step 1's flow: it reads the hour and its control point; the parts are those that the paper lists.
+
+    A positional encoding is not among them. With one, a flow that is trained with a fixed seed memorises the noise.
+    """
+    names = problem.aleatory, problem.outputs, problem.steps, problem.control
+    return Architecture(*names, scaling="logarithm", positions=False)
 
 
 def epistemic_flow(problem: Problem) -> Architecture:
     """Step 2's flow: each control point has its own, so that it reads no control point."""
-    return Architecture(problem.epistemic, problem.outputs, problem.steps, (), scaling="logarithm")
+    return Architecture(problem.epistemic, problem.outputs, problem.steps, (), scaling="logarithm", positions=False)
 
 
 def aleatory_runs(
@@ -205,16 +209,16 @@ def _update_point(
     return update.assign_coords({name: np.arange(update.sizes[name]) for name in ("draw", "epoch")})
 
 
-def infer_um1(updates: xr.Dataset, points: int = 3, share: float = 0.9) -> dict[str, list[float]]:
+def infer_um1(updates: xr.Dataset, points: int = 3, level: float = 0.5) -> dict[str, list[float]]:
     """E of UM1 from what `update_points` returned: the points with the best scores, and the intervals of their draws.
 
-    The result has 'points', the numbers of those chosen; 'low' and 'high' of E, with a share of the draws in each
-    interval, and 'best_guess', by input.
+    The result has 'points', the numbers of those chosen; 'low' and 'high' of E at a `level` of the density (see
+    `mode_box`), and 'best_guess', by input.
     """
     check_counts(points=points)
     scores = np.array([score_point(updates, number, "fixed")[0] for number in updates.point.values])
     chosen = sorted(updates.point.values[np.argsort(-scores)][:points].tolist())
-    return {"points": chosen, **infer_set(point_draws(updates, chosen), share)}
+    return {"points": chosen, **infer_set(point_draws(updates, chosen), level)}
 
 
 def score_point(updates: xr.Dataset, number: int, seeds: Seeds) -> tuple[float, float]:
@@ -237,16 +241,16 @@ def _at_points(updates: xr.Dataset, numbers: Sequence[int]) -> xr.Dataset:
     return updates.sel(point=list(numbers))
 
 
-def infer_set(draws: ArrayLike, share: float) -> dict[str, list[float]]:
+def infer_set(draws: ArrayLike, level: float = 0.5) -> dict[str, list[float]]:
     """'low' and 'high' of E from pooled draws of X_e (n, e), and the 'best_guess' within it.
 
-    Raises `InputError` if the box holds no draw, which takes a small share.
+    Raises `InputError` if the box holds no draw.
     """
     draws = _draws(draws)
-    box = highest_density_box(draws, share)
+    box = mode_box(draws, level)
     within = draws[box.contains(draws)]
     if not len(within):
-        raise InputError(f"share is {share}, and no draw lies in all of its intervals; expected a larger one.")
+        raise InputError(f"no draw of {len(draws)} lies in all intervals; expected more draws.")
     low, high = box.bounding_box
     return {"low": low.tolist(), "high": high.tolist(), "best_guess": joint_mode(within).tolist()}
 
@@ -268,19 +272,22 @@ def highest_density_box(draws: ArrayLike, share: float) -> EpistemicBox:
     return EpistemicBox(ordered[first, columns], ordered[first + held - 1, columns])
 
 
-def half_maximum_box(draws: ArrayLike) -> EpistemicBox:
-    """The box of the intervals about each marginal mode in which the density of draws (n, e) exceeds half its maximum.
+def mode_box(draws: ArrayLike, level: float) -> EpistemicBox:
+    """The box of the intervals about the marginal modes where the density of draws (n, e) exceeds a share of its peak.
+
+    The `level` is that share, in (0, 1); one half gives the full width at half maximum.
 
     Examples
     --------
     >>> draws = np.random.default_rng(1).normal(0.5, 0.1, (10_000, 3))
-    >>> half_maximum_box(draws.clip(0, 1)).bounding_box.round(1).tolist()
+    >>> mode_box(draws.clip(0, 1), level=0.5).bounding_box.round(1).tolist()
     [[0.4, 0.4, 0.4], [0.6, 0.6, 0.6]]
     """
+    check_range(0, 1, level=level)
     grid, ends = np.linspace(0, 1, 501), []
     for column in _draws(draws).T:
         density = BoundedKernelDensity(column[:, None]).log_prob(grid[:, None])
-        mode, below = int(density.argmax()), density < density.max() - np.log(2)
+        mode, below = int(density.argmax()), density < density.max() + np.log(level)
         low = max((place + 1 for place in np.flatnonzero(below[:mode])), default=0)
         high = min((mode + place for place in np.flatnonzero(below[mode:])), default=len(grid)) - 1
         ends.append((grid[low], grid[high]))

@@ -31,7 +31,7 @@ __all__ = [
     "replicated_tails",
     "responses_by_lag",
     "scores_by_point",
-    "set_by_level",
+    "spread_of_readings",
 ]
 
 Array = NDArray[np.float64]
@@ -141,23 +141,31 @@ def distance_by_hours(hours: Sequence[int], lines: Mapping[str, Array]) -> go.Fi
     return style.legend_once(style.log_axis(figure, "energy distance [–]"), height=380)
 
 
-def set_by_level(
-    levels: Sequence[float], volume: Sequence[float], contains: Sequence[bool], published: float
+def spread_of_readings(
+    values: Mapping[str, ArrayLike],
+    good: Mapping[str, ArrayLike],
+    title: str,
+    names: tuple[str, str],
+    reference: tuple[str, float],
 ) -> go.Figure:
-    """Volume of the box E over the share of samples in each of its intervals; a filled dot contains X_e*.
+    """Values by row on a logarithmic axis, filled where they are good, and a reference as a dashed line.
 
-    `published` is the volume of the paper's box.
+    The two names are those of good and of other values.
     """
-    figure = panels(1, 1)
-    figure.add_scatter(x=list(levels), y=small(volume), **line(BLUE), showlegend=False)
-    for holds, name, symbol in ((True, "holds X_e*", "circle"), (False, "misses X_e*", "circle-open")):
-        chosen = [place for place, value in enumerate(contains) if value == holds]
-        x, y = [levels[place] for place in chosen], small([volume[place] for place in chosen])
-        figure.add_scatter(x=x, y=y, name=name, **dots(BLUE, 10, symbol, line={"width": 2}))
-    ends = [min(levels), max(levels)]
-    figure.add_scatter(x=ends, y=[published] * 2, name="Table 2 of the paper", **line(RED, "dash"))
-    figure.update_xaxes(title_text="share of the pooled draws in each interval")
-    return style.log_axis(figure, "volume of E [unit cube]").update_layout(height=360)
+    figure, rng = panels(1, 1), np.random.default_rng(1)
+    for holds, name, symbol in ((True, names[0], "circle"), (False, names[1], "circle-open")):
+        x, y = [np.array([])], [np.array([])]
+        for place, row in enumerate(values):
+            chosen = np.asarray(values[row])[np.asarray(good[row]) == holds]
+            x.append(chosen)
+            y.append(place + rng.uniform(-0.3, 0.3, len(chosen)))
+        look = dots(BLUE, 7, symbol, line={"width": 1}, opacity=0.7)
+        figure.add_scatter(x=small(np.concatenate(x)), y=small(np.concatenate(y)), name=name, **look)
+    ends = [-0.5, len(values) - 0.5]
+    figure.add_scatter(x=small([reference[1]] * 2), y=ends, name=reference[0], **line(RED, "dash"))
+    places = {"tickvals": list(range(len(values))), "ticktext": list(values)}
+    figure.update_yaxes(title_text="choice", range=ends[::-1], **places)
+    return style.log_axis(figure, title, "x", dtick=1).update_layout(height=150 + 34 * len(values))
 
 
 def predictive_levels(levels: xr.DataArray) -> go.Figure:
