@@ -61,6 +61,7 @@ def test_status_lists_every_chapter(in_project, capsys):
         "real_system",
         "other_truths",
         "scorecard",
+        "readings",
     ]
     assert {line.split()[1] for line in lines} <= {"fresh", "stale", "not"}
 

@@ -6,7 +6,7 @@ import pytest
 from flowcal.challenge import PUBLISHED, TABLE_1
 from flowcal.decide.problems import compare_performance
 from flowcal.infer.models import EpistemicBox
-from flowcal.report import readings
+from flowcal.report import readings, rebuild
 from flowcal.report.readings import ALEATORY, DESIGN, EPISTEMIC, SEARCH, choices_of, rules
 from flowcal.report.truth import score_set, true_uncertainty_model
 from flowcal.simulate.observed import Source, observe
@@ -48,7 +48,7 @@ def test_every_rule_finds_a_peak():
     assert all(box.contains([[0.3, 0.5, 0.7]])[0] for box in boxes.values())
     volumes = [boxes[f"shortest with {share} %"].volume for share in (90, 80, 70, 60, 50)]
     assert volumes == sorted(volumes, reverse=True)
-    width = np.ptp(boxes["above half of the mode"].bounding_box, axis=0)
+    width = np.ptp(boxes["above half of the peak"].bounding_box, axis=0)
     assert width == pytest.approx([2.355 * 0.05] * 3, rel=0.15)  # of a normal density
     around = np.ptp(boxes["half of the draws around the joint mode"].bounding_box, axis=0)
     assert around == pytest.approx([1.349 * 0.05] * 3, rel=0.3)
@@ -90,3 +90,18 @@ def test_a_surrogate_is_searched_in_several_ways(f_a, reads_x_a):
         j = compare_performance(truth.f_a, WindFarm(), x_e, [BEST, x_c], 3000, 9).j.values
         assert below == pytest.approx(100 * (1 - j[1] / j[0]), abs=1)
         assert all(0 <= search[name]["pof"] <= 1 for name in readings.PROBLEMS)
+
+
+def test_a_rebuild_goes_from_hours_to_designs(observed, monkeypatch):
+    monkeypatch.setattr(rebuild, "HOURS", 200)
+    monkeypatch.setattr(rebuild, "JUDGED_HOURS", 1100)
+    budget = {
+        **{"flow_runs": 100, "flow_epochs": 1, "epistemic_runs": 60, "epistemic_epochs": 1, "validation_hours": 20},
+        **{"surrogate_size": 300, "surrogate_width": 8, "surrogate_epochs": 1, "published_iterations": 2},
+    }
+    verdict = rebuild.rebuild(0, WindFarm(), observed, BEST, budget)
+    box = score_set(EpistemicBox(verdict["low"], verdict["high"]), verdict["best_guess"])
+    assert {name: verdict[name] for name in box} == box
+    assert np.shape(verdict["bounds"]) == (2, 3)
+    assert len(verdict["designs"]) == 8  # four problems, X_a from two sources
+    assert all(design["difference"] < 0.05 for design in verdict["designs"].values())

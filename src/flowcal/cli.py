@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--paper-systems", type=_count, default=5, help="how many of them for the paper's two steps")
     score.add_argument("--design-systems", type=_count, default=20, help="for how many of them designs are made")
     score.add_argument("--readings", type=_count, default=16, help="trainings of each step in the multiverse")
+    score.add_argument("--rebuilds", type=_count, default=10, help="training seeds for the rebuilt paper method")
     score.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to judge them on, tcp://host:port")
     score.set_defaults(verb=_score)
 
@@ -220,8 +221,7 @@ def _publish(options: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     from flowcal.challenge import PUBLISHED
-    from flowcal.report.readings import write_readings
-    from flowcal.report.replication import write_replication
+    from flowcal.report.replication import write_readings, write_replication
     from flowcal.report.truth import score_box
     from flowcal.study import check_scheduler
 
@@ -234,7 +234,7 @@ def _score(options: argparse.Namespace) -> None:
         summary = write_replication(options.systems, options.paper_systems, options.design_systems, options.scheduler)
         print(json.dumps(summary, indent=1))
     if options.readings:
-        write_readings(options.readings, options.scheduler)
+        write_readings(options.readings, options.rebuilds, options.scheduler)
 
 
 def _pair(options: argparse.Namespace) -> None:

@@ -1,14 +1,12 @@
 """A multiverse of readings: the paper's method under the choices that the paper leaves open, each judged by the truth.
 
-Trainings of step 1, of step 2 and of the surrogate differ in all their choices at once, by a scrambled Sobol' sequence
-[1]_: any number of them, and later more. A training of step 2 is read in many ways (which control points, which rule
-for the intervals), a surrogate is searched in many. Step 2 and the designs take their X_a from a training of step 1.
+Trainings of step 1, of step 2 and of the surrogate differ in all their choices at once [1]_, by Latin hypercubes. A
+training of step 2 is read in many ways (which control points, which rule for the intervals), a surrogate is searched in
+many. Step 2 and the designs take their X_a from a training of step 1.
 
 References
 ----------
-.. [1] A. B. Owen, "Scrambling Sobol' and Niederreiter-Xing points", Journal of Complexity 14(4), 1998,
-   doi:10.1006/jcom.1998.0487.
-.. [2] S. Steegen, F. Tuerlinckx, A. Gelman and W. Vanpaemel, "Increasing Transparency Through a Multiverse Analysis",
+.. [1] S. Steegen, F. Tuerlinckx, A. Gelman and W. Vanpaemel, "Increasing Transparency Through a Multiverse Analysis",
    Perspectives on Psychological Science 11(5), 2016, doi:10.1177/1745691616658637.
 """
 
@@ -17,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +28,6 @@ from flowcal.decide.failure import failure_curves, measure_severity
 from flowcal.decide.intervals import flattened_intervals
 from flowcal.decide.paper import TimeStepSurrogate, published_design
 from flowcal.decide.problems import FailureSeverities, compare_performance
-from flowcal.files import read_json, read_record, write_json
 from flowcal.infer.hour_posterior import HourPosterior
 from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
 from flowcal.infer.train import Trainer, Training
@@ -42,21 +38,18 @@ from flowcal.infer.um1 import (
     aleatory_flow,
     aleatory_runs,
     epistemic_flow,
-    half_maximum_box,
     highest_density_box,
     infer_aleatory,
     joint_mode,
+    mode_box,
     point_draws,
     score_point,
     update_points,
 )
 from flowcal.problem import Problem
-from flowcal.report.replication import replicate, take_up, verdict_folder
-from flowcal.report.scorecard import Scorecard
 from flowcal.report.truth import score_aleatory, score_set, true_uncertainty_model
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.simulator import Simulator, fresh_seeds, labelled_hours, problem_of
-from flowcal.study import Study, find_root
 
 __all__ = [
     "ALEATORY",
@@ -68,7 +61,6 @@ __all__ = [
     "read_design",
     "read_epistemic",
     "rules",
-    "write_readings",
 ]
 
 Array = NDArray[np.float64]
@@ -109,7 +101,8 @@ SEARCH: Choices = {
 }
 """Choices of a swarm; 'samples' are of X_a for each X_e, and of X_e."""
 
-PUBLISHED_READINGS = Path("book", "published", "readings.json")
+BLOCK = 16  # trainings or searches that one Latin hypercube has
+FIRST_SEED = 17  # of Latin hypercubes in which no two choices go together (Cramér's V below 0.5)
 RUNS = 30_000  # of step 1, as published
 PATIENCE = 5  # epochs without a better held-out loss
 TRIALS, TRIAL_DRAWS = 200, 1
@@ -124,43 +117,17 @@ GRID = np.linspace(0, 1, 501)
 PROBLEMS = ("performance", "reliability", "epsilon 1e-3")
 
 
-def write_readings(trainings: int, scheduler: str | None = None) -> dict[str, Any]:
-    """Judge so many trainings of step 1 and of step 2, and twice as many surrogates, and publish the verdicts as JSON.
-
-    The chapter 'observations' has to have been run at `full`. Trainings of an earlier call with the same code and
-    settings, or published ones, are not repeated, and count.
-    """
-    study = Study("score", "full")
-    card = read_record(Scorecard, find_root() / "book" / "published" / "scorecard.json")
-    best = next(row.x_c for row in card.designs if (row.source, row.problem) == ("truth", "performance"))
-    published = read_json(file) if (file := find_root() / PUBLISHED_READINGS).exists() else {}
-    kept: dict[str, Any] = {"recipes": {}}
-
-    def judged(name: str, function: Callable[..., dict[str, Any]], count: int, **settings: Any) -> Any:
-        folder = verdict_folder(function, settings)
-        kept["recipes"][name] = folder.name
-        if published.get("recipes", {}).get(name) == folder.name:
-            take_up(folder, published[name])
-        kept[name] = replicate(folder, range(count), function, scheduler, **settings)
-        return kept[name]
-
-    common = {"simulator": study.simulator, "observed": study.read("observations", "observed")}
-    f_a = [row["draws"] for row in judged("aleatory", read_aleatory, trainings, **common)][:trainings]
-    judged("epistemic", read_epistemic, trainings, f_a=f_a, **common)
-    judged("design", read_design, 2 * trainings, simulator=study.simulator, f_a=f_a, best=best)
-    write_json(file, kept)
-    return kept
-
-
 def choices_of(number: int, choices: Choices) -> dict[str, Any]:
-    """What a training or search with this number, from 0 up, chooses.
+    """What a training or search with this number, from 0 up, chooses; each block of 16 is a Latin hypercube.
 
     Examples
     --------
-    >>> choices_of(0, {"width": (32, 64), "epochs": (10, 30)}) != choices_of(1, {"width": (32, 64), "epochs": (10, 30)})
-    True
+    >>> chosen = [choices_of(number, {"width": (32, 64), "epochs": (10, 30)}) for number in range(16)]
+    >>> sum(row["width"] == 32 for row in chosen)
+    8
     """
-    point = qmc.Sobol(len(choices), seed=1).random_base2(number.bit_length())[number]
+    block, row = divmod(number, BLOCK)
+    point = qmc.LatinHypercube(len(choices), optimization="random-cd", seed=FIRST_SEED + block).random(BLOCK)[row]
     places = zip(choices.items(), point, strict=True)
     return {name: levels[int(place * len(levels))] for (name, levels), place in places}
 
@@ -264,7 +231,7 @@ def rules() -> dict[str, Callable[[Array], EpistemicBox]]:
     widths = np.ptp(list(PUBLISHED["Wang et al."].x_e_intervals.values()), axis=1)
     shortest = {f"shortest with {100 * share:.0f} %": partial(highest_density_box, share=share) for share in SHARES}
     return shortest | {
-        "above half of the mode": half_maximum_box,
+        "above half of the peak": partial(mode_box, level=0.5),
         "half of the draws around the joint mode": _box_around_mode,
         "the published widths": partial(_box_of_widths, widths=widths),
     }

@@ -19,10 +19,13 @@ from flowcal.decide.design import Effort
 from flowcal.decide.power import emulator_training
 from flowcal.decide.problems import DesignSettings
 from flowcal.errors import FlowcalError, InputError
-from flowcal.files import Record, as_record, read_json, write_json
+from flowcal.files import Record, as_record, read_json, read_record, write_json
 from flowcal.infer.um1 import TRAINING, UM1Settings
 from flowcal.infer.um2 import UM2Settings
 from flowcal.infer.um2_epistemic import Rounds, set_training
+from flowcal.report.readings import read_aleatory, read_design, read_epistemic
+from flowcal.report.rebuild import rebuild
+from flowcal.report.scorecard import Scorecard
 from flowcal.report.synthetic import TAIL, judge, judge_designs, judge_paper
 from flowcal.simulate.workers import worker_processes
 from flowcal.study import Study, find_root
@@ -36,10 +39,13 @@ __all__ = [
     "summarise",
     "take_up",
     "verdict_folder",
+    "write_readings",
     "write_replication",
 ]
 
 PUBLISHED = Path("book", "published", "replication.json")
+READINGS = PUBLISHED.with_name("readings.json")
+REBUILT_IN = ("aleatory", "epistemic", "surrogate", "designs")  # chapters whose budgets a rebuild has
 THREADS = "OMP_NUM_THREADS"
 SEEDS = 3000  # whose share in the peaks is measured, once for the search and once for the verdict
 
@@ -176,6 +182,35 @@ def write_replication(
     summary = summarise(rows["systems"])
     write_json(find_root() / PUBLISHED, {"summary": summary, "recipes": recipes} | rows)
     return summary
+
+
+def write_readings(trainings: int, rebuilds: int, scheduler: str | None = None) -> None:
+    """Judge so many trainings of each step in the multiverse, twice as many surrogates, and so many rebuilds of UM1.
+
+    The verdicts are published as JSON. The chapter 'observations' has to have been run at `full`. Trainings of an
+    earlier call with the same code and settings, or published ones, are not repeated, and count.
+    """
+    study, root = Study("score", "full"), find_root()
+    card = read_record(Scorecard, root / READINGS.with_name("scorecard.json"))
+    best = next(row.x_c for row in card.designs if (row.source, row.problem) == ("truth", "performance"))
+    published = read_json(root / READINGS) if (root / READINGS).exists() else {}
+    budget = {key: value for name in REBUILT_IN for key, value in chapter_budget(name, "full").items()}
+    verdicts: dict[str, Any] = {"recipes": {}}
+
+    def judged(name: str, function: Callable[..., dict[str, Any]], count: int, **settings: Any) -> Any:
+        folder = verdict_folder(function, settings)
+        verdicts["recipes"][name] = folder.name
+        if published.get("recipes", {}).get(name) == folder.name:
+            take_up(folder, published[name])
+        verdicts[name] = replicate(folder, range(count), function, scheduler, **settings)
+        return verdicts[name]
+
+    common = {"simulator": study.simulator, "observed": study.read("observations", "observed")}
+    f_a = [row["draws"] for row in judged("aleatory", read_aleatory, trainings, **common)][:trainings]
+    judged("epistemic", read_epistemic, trainings, f_a=f_a, **common)
+    judged("design", read_design, 2 * trainings, simulator=study.simulator, f_a=f_a, best=best)
+    judged("rebuild", rebuild, rebuilds, best=best, budget=budget, **common)
+    write_json(root / READINGS, verdicts)
 
 
 def read_replication() -> dict[str, Any]:

@@ -1,0 +1,486 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Readings of the paper
+#
+# *How much of the rebuilt paper depends on what the paper leaves open?* The paper {cite:p}`wang2025` does not state how outputs are
+# scaled, how long networks are trained, how intervals are read off, how large the surrogate is, and more. This appendix tries many
+# readings at once, a *multiverse analysis* {cite:p}`steegen2016`: each training takes all its choices from a design of experiments. It
+# judges each result by the truth, and asks which choices decide it. `flowcal score` makes the readings and keeps them in
+# `book/published/readings.json`. This page only shows them. The whole design has 16 trainings of each step and 32 surrogates. The
+# counts below say how many have been judged so far.
+
+# %% tags=["parameters"]
+profile = "quick"
+simulator = "windfarm"
+observations = "embedded"
+scheduler = None
+allowed_share = 0.0
+
+# %% tags=["hide-input"]
+import json
+
+import numpy as np
+from flowcal.challenge import LOADS, PUBLISHED
+from flowcal.files import as_record
+from flowcal.report import figures
+from flowcal.report.readings import ALEATORY, DESIGN, EPISTEMIC, SEARCH, rules
+from flowcal.report.scorecard import READINGS, Scorecard
+from flowcal.report.tables import markdown_table
+from flowcal.report.truth import score_box
+from flowcal.study import Study
+from IPython.display import Markdown
+from myst_nb import glue
+
+study = Study(
+    "readings", profile, simulator, observations, scheduler, allowed_share
+)
+kept = json.loads(study.read_file("book/published/readings.json"))
+card = as_record(
+    Scorecard,
+    json.loads(study.read_file("book/published/scorecard.json")),
+    "scorecard.json",
+)
+team = "Wang et al."
+published = score_box(PUBLISHED[team])
+readings = [
+    {**training["choices"], **reading}
+    for training in kept["epistemic"]
+    for reading in training["readings"]
+]
+searches = [
+    {
+        **{
+            f"surrogate: {name}": value
+            for name, value in row["choices"].items()
+        },
+        **{
+            f"search: {name}": value for name, value in found["choices"].items()
+        },
+        **found,
+        "r_squared": np.mean(row["r_squared"]),
+    }
+    for row in kept["design"]
+    for found in row["searches"]
+]
+print(f"{len(kept['aleatory'])} trainings of step 1")
+print(f"{len(kept['epistemic'])} trainings of step 2, {len(readings)} readings")
+print(f"{len(kept['design'])} surrogates, {len(searches)} searches")
+
+# %% [markdown]
+# ## Which choice decides?
+#
+# For every choice we compute the share of an outcome's variance that lies between the levels of that choice,
+#
+# $$
+# \eta^2 = \frac{\sum_l n_l (\bar v_l - \bar v)^2}{\sum_i (v_i - \bar v)^2},
+# $$ (eq-eta)
+#
+# with the mean $\bar v_l$ of the $n_l$ readings at level $l$. A choice without any effect still has a share of about $(L-1)/(n-1)$ for $L$
+# levels and $n$ trainings, which the tables show as *by chance*. Shares below that say nothing.
+
+
+# %%
+def share_between(values, levels):
+    """Share of the variance of values (n,) that lies between the levels (n,) of a choice."""
+    values, levels = (
+        np.asarray(values, float),
+        np.array([str(x) for x in levels]),
+    )
+    groups = [values[levels == level] for level in dict.fromkeys(levels)]
+    between = sum(
+        len(group) * (group.mean() - values.mean()) ** 2 for group in groups
+    )
+    return between / max(np.square(values - values.mean()).sum(), 1e-300)
+
+
+# %% tags=["hide-input"]
+
+
+def shown(name):
+    """The name of a choice for readers."""
+    for code, words in {
+        "batch_size": "batch size",
+        "learning_rate": "learning rate",
+        "x_a goes in": "reads $X_a$",
+        "f_a": "training of $f_a$",
+        "x_a": "$X_a$",
+        "x_e": "$X_e$",
+    }.items():
+        name = name.replace(code, words)
+    return name
+
+
+def deciding(rows, outcomes, choices):
+    """Table of the share of each outcome's variance that each choice, with its number of trainings, explains."""
+    body = []
+    for name, count in choices.items():
+        levels = [row[name] for row in rows]
+        shares = [share_between(values, levels) for values in outcomes.values()]
+        chance = (len(set(map(str, levels))) - 1) / (count - 1)
+        body.append((shown(name), *(f"{x:.2f}" for x in (*shares, chance))))
+    body.sort(key=lambda row: -float(row[1]))
+    return markdown_table(["choice", *outcomes, "by chance"], body)
+
+
+# %% [markdown]
+# ## Step 1: the distribution $f_a$
+#
+# Each training uses the paper's 30,000 simulations. *All groups* is the reading in which ten hours, one of each control point, are
+# one condition. The paper's own count (ten samples for each of a thousand observations) speaks against it.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+step_1 = [{**row["choices"], **row} for row in kept["aleatory"]]
+Markdown(
+    markdown_table(
+        [
+            *map(shown, ALEATORY),
+            "held-out loss [nats]",
+            "energy distance",
+        ],
+        [
+            (
+                *(row[name] for name in ALEATORY),
+                f"{row['held_out_loss']:.2f}",
+                f"{row['energy_distance']:.4f}",
+            )
+            for row in sorted(step_1, key=lambda row: row["energy_distance"])
+        ],
+    )
+)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(
+    deciding(
+        step_1,
+        {
+            "log energy distance": np.log(
+                [row["energy_distance"] for row in step_1]
+            )
+        },
+        dict.fromkeys(ALEATORY, len(step_1)),
+    )
+)
+
+# %% [markdown]
+# ## Step 2: the set $E$
+#
+# Each training of step 2 takes its $X_a$ from one of the trainings above, trains ten flows, and is read with three choices of control
+# points and eight rules for the intervals.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+by_rule = {
+    rule: [row for row in readings if row["rule"] == rule] for rule in rules()
+}
+figures.present(
+    figures.spread_of_readings(
+        {
+            rule: [row["volume"] for row in rows]
+            for rule, rows in by_rule.items()
+        },
+        {
+            rule: [row["contains"] for row in rows]
+            for rule, rows in by_rule.items()
+        },
+        "volume of E, share of the unit cube [–]",
+        ("holds the truth", "misses the truth"),
+        ("Table 2 of the paper, holds the truth", published["volume"]),
+    ),
+    caption="Readings of step 2 trade size for truth: volume of E by the rule that reads the intervals off, filled where E holds the "
+    "true X_e. The dashed line is the published set.",
+    alt="Eight rows of dots on a logarithmic axis from 0.001 to 1, most of the filled ones to the right of a dashed line.",
+)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+
+
+def as_close(rows):
+    """Readings that hold the truth with at most the published volume."""
+    return [
+        row
+        for row in rows
+        if row["contains"] and row["volume"] <= published["volume"]
+    ]
+
+
+Markdown(
+    markdown_table(
+        [
+            "rule",
+            "readings",
+            "hold the truth",
+            "median volume",
+            "hold it, at most 0.05",
+            "hold it, at most published",
+        ],
+        [
+            (
+                rule,
+                len(rows),
+                f"{np.mean([row['contains'] for row in rows]):.0%}",
+                f"{np.median([row['volume'] for row in rows]):.3f}",
+                sum(row["contains"] and row["volume"] <= 0.05 for row in rows),
+                len(as_close(rows)),
+            )
+            for rule, rows in (*by_rule.items(), ("all", readings))
+        ],
+    )
+)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(
+    deciding(
+        readings,
+        {
+            "log volume": np.log([row["volume"] for row in readings]),
+            "holds the truth": [row["contains"] for row in readings],
+            "best guess": [row["best_guess_distance"] for row in readings],
+            "log bound of y4": np.log(
+                [row["bounds"][0][0] for row in readings]
+            ),
+        },
+        dict.fromkeys([*EPISTEMIC, "f_a"], len(kept["epistemic"]))
+        | dict.fromkeys(["points", "rule"], len(readings)),
+    )
+)
+
+# %% [markdown]
+# ## Surrogate and designs
+#
+# Each surrogate is trained with Table 2's box as $E$ and searched by eight swarms.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+WHERE = {"uniform": "uniform", "f_a": "from f_a", "E": "in E"}
+domains = {
+    f"X_a {WHERE[x_a]}, X_e {WHERE[x_e]}": [
+        row
+        for row in searches
+        if (row["surrogate: x_a"], row["surrogate: x_e"]) == (x_a, x_e)
+        and row["surrogate: x_a goes in"]
+    ]
+    for x_a in DESIGN["x_a"]
+    for x_e in DESIGN["x_e"]
+} | {
+    "without X_a": [
+        row for row in searches if not row["surrogate: x_a goes in"]
+    ]
+}
+by_paper = next(
+    row.judged
+    for row in card.designs
+    if (row.source, row.problem) == (team, "performance")
+)
+published_below = -100 * by_paper.difference / card.best_j
+figures.present(
+    figures.spread_of_readings(
+        {
+            name: [max(row["performance"]["below"], 1e-3) for row in rows]
+            for name, rows in domains.items()
+        },
+        {
+            name: [row["r_squared"] >= 0.91 for row in rows]
+            for name, rows in domains.items()
+        },
+        "J below the best [%], at least 0.001",
+        ("mean R² of at least 0.91", "mean R² below 0.91"),
+        ("the published design", published_below),
+    ),
+    caption="Where the surrogate is trained decides how good its design for performance is: J below the best under the truth, by the "
+    "domain of the training runs; filled where the mean R² reaches the published 0.91.",
+    alt="Five rows of dots on a logarithmic axis of percent below the best, from 0.001 to 20.",
+)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+Markdown(
+    deciding(
+        searches,
+        {
+            "log J below the best": np.log(
+                [max(row["performance"]["below"], 1e-3) for row in searches]
+            ),
+            "log pof, most reliable": np.log(
+                [row["reliability"]["pof"] for row in searches]
+            ),
+        },
+        {f"surrogate: {name}": len(kept["design"]) for name in [*DESIGN, "f_a"]}
+        | {f"search: {name}": len(searches) for name in SEARCH},
+    )
+)
+
+# %% [markdown]
+# ## How close do readings come?
+#
+# The paper's tables, the truth, and the share of all readings that come at least as close to the truth as the published values do.
+# Where the paper is rebuilt with ten training seeds, the median and range of these *rebuilds* stand beside. The published values come
+# from hours of the organisers' system and the truth is that of the embedded one, so this compares sizes, not digits.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+rebuilds = kept.get("rebuild", [])
+
+
+def spread(values, form):
+    """Median and range of some values as text."""
+    if not values:
+        return ""
+    middle, low, high = np.median(values), min(values), max(values)
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def share_of(close):
+    """A share of readings as text."""
+    return f"{np.mean(close):.0%}"
+
+
+rows = [
+    (
+        "volume of $E$",
+        f"{published['volume']:.4f}, holds",
+        spread([row["volume"] for row in rebuilds], ".3f")
+        + (
+            f", {sum(row['contains'] for row in rebuilds)} of {len(rebuilds)} hold"
+            if rebuilds
+            else ""
+        ),
+        f"{len(as_close(readings)) / len(readings):.0%}",
+        "0",
+    ),
+    (
+        "best guess of $X_e$ off by",
+        f"{published['best_guess_distance']:.3f}",
+        spread([row["best_guess_distance"] for row in rebuilds], ".3f"),
+        share_of(
+            [
+                row["best_guess_distance"] <= published["best_guess_distance"]
+                for row in readings
+            ]
+        ),
+        "0",
+    ),
+]
+upper = {
+    (row.source, row.alpha, row.output): row.bound
+    for row in card.bounds
+    if row.side == "upper" and row.reading == READINGS["flattened"]
+}
+for place, alpha in enumerate((0.999, 0.95)):
+    for column, load in enumerate(LOADS):
+        theirs, true = (
+            upper[source, alpha, load] for source in (team, "truth")
+        )
+        rows.append(
+            (
+                f"$y_{load[1]}$, upper bound at {alpha}",
+                f"{theirs:.0f}",
+                spread(
+                    [row["bounds"][place][column] for row in rebuilds], ".0f"
+                ),
+                share_of(
+                    [
+                        abs(row["bounds"][place][column] - true)
+                        <= abs(theirs - true)
+                        for row in readings
+                    ]
+                ),
+                f"{true:.0f}",
+            )
+        )
+best_pof = next(
+    row.judged.pof
+    for row in card.designs
+    if (row.source, row.problem) == ("truth", "reliability")
+)
+their_pof = next(
+    row.judged.pof
+    for row in card.designs
+    if (row.source, row.problem) == (team, "reliability")
+)
+of_rebuilds = [
+    row["designs"]["rebuilt, $X_a$ uniform, performance"] for row in rebuilds
+]
+rows += [
+    (
+        "design for performance: $J$ below the best [%]",
+        f"{published_below:.3f}",
+        spread(
+            [-100 * row["difference"] / card.best_j for row in of_rebuilds],
+            ".3f",
+        ),
+        share_of(
+            [row["performance"]["below"] <= published_below for row in searches]
+        ),
+        "0",
+    ),
+    (
+        "most reliable design: pof",
+        f"{their_pof:.1e}",
+        spread(
+            [
+                row["designs"]["rebuilt, $X_a$ uniform, reliability"]["pof"]
+                for row in rebuilds
+            ],
+            ".1e",
+        ),
+        share_of([row["reliability"]["pof"] <= their_pof for row in searches]),
+        f"{best_pof:.1e}",
+    ),
+]
+Markdown(
+    markdown_table(
+        [
+            "",
+            "published",
+            f"rebuilt, {len(rebuilds)} seeds"
+            if rebuilds
+            else "rebuilt (not judged yet)",
+            "readings at least as close",
+            "truth",
+        ],
+        rows,
+    )
+)
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+small = [row for row in readings if row["contains"] and row["volume"] <= 0.05]
+near = [row for row in searches if row["performance"]["below"] <= 0.1]
+fit = [row for row in searches if row["r_squared"] >= 0.91]
+glue("readings", len(readings), display=False)
+glue("trainings", len(kept["epistemic"]), display=False)
+glue("small", f"{len(small) / len(readings):.0%}", display=False)
+glue(
+    "as_close", f"{len(as_close(readings)) / len(readings):.0%}", display=False
+)
+glue("searches", len(searches), display=False)
+glue("near", f"{len(near) / len(searches):.0%}", display=False)
+glue(
+    "near_of_fit",
+    f"{np.mean([row['performance']['below'] <= 0.1 for row in fit]):.0%}",
+    display=False,
+)
+glue("fit", len(fit), display=False)
+
+# %% tags=["hide-input"]
+study.number("readings of step 2", len(readings), within=1e-6)
+study.number(
+    "median volume of E",
+    np.median([row["volume"] for row in readings]),
+    within=1e-6,
+)
+study.number(
+    "readings that hold the truth in at most 0.05", len(small), within=1e-6
+)
+study.number("searches", len(searches), within=1e-6)
+study.number("designs within 0.1 % of the best", len(near), within=1e-6)
+
+# %% [markdown]
+# ## In numbers
+#
+# Of {glue:text}`readings` readings of {glue:text}`trainings` trainings of step 2, {glue:text}`small` hold the truth in a volume of at
+# most 0.05, and {glue:text}`as_close` in at most the published volume. Of {glue:text}`searches` searches for the design for performance,
+# {glue:text}`near` end within 0.1 % of the best $J$; of the {glue:text}`fit` on surrogates with a mean R² of at least 0.91,
+# {glue:text}`near_of_fit` do.
