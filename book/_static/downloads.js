@@ -51,7 +51,9 @@ function offer(table, title, name) {
   button.textContent = "Save as CSV";
   button.setAttribute("aria-label", `Save the table ‘${title}’ as CSV`);
   button.addEventListener("click", () => save(csvOf(table), `${name}.csv`));
-  (table.closest(".pst-scrollable-table-container") ?? table).after(button);
+  const container = table.closest(".pst-scrollable-table-container");
+  if (container) container.tabIndex = 0; // so that a table wider than the page can be scrolled with keys
+  (container ?? table).after(button);
 }
 
 function offerAll() {
