@@ -53,7 +53,7 @@ def test_samples_and_densities(posterior, hours):
 
 
 def test_density_of_an_hour_integrates_to_one(posterior, hours):
-    axis = (np.arange(200) + 0.5) / 200
+    axis = (np.arange(800) + 0.5) / 800
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 1, 2)
     density = np.exp(posterior.log_prob(grid, hours.isel(sample=[7])))
     assert density.mean() == pytest.approx(1, abs=0.01)
