@@ -75,8 +75,9 @@ f_a = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed"))
 # The flows are those of step 1 with two differences: they infer the three $X_e$, and they do not read the control point, since each
 # belongs to one. The training data has $X_a$ from the pooled samples of step 1, $X_c$ as observed, $X_e$ uniform and the fixed
 # seed. The paper speaks of "a comprehensive collection of 10,000 training data instances" for ten control points, and of "10 rounds
-# of model updating". That can mean 1,000 or 10,000 for each point. This run uses {glue:text}`runs` for each, and trains until the
-# held-out loss stops falling. A hundred samples for each of a point's hundred hours are pooled.
+# of model updating". That can mean 1,000 or 10,000 for each point. This run uses {glue:text}`runs` for each, and at most
+# {glue:text}`epochs` epochs, fewer where the held-out loss stops falling. A hundred samples for each of a point's hundred hours are
+# pooled.
 
 # %%
 seen = list(dict.fromkeys(map(tuple, observed.x_c.values.tolist())))
@@ -145,6 +146,7 @@ idle = [
 ]
 glue("idle", ", ".join(map(str, idle)) or "none", display=False)
 glue("runs", f"{epistemic_runs:,}", display=False)
+glue("epochs", epistemic_epochs, display=False)
 
 # %% [markdown]
 # Control points whose flow stays within a tenth of a nat of the prior: {glue:text}`idle`.
