@@ -339,7 +339,7 @@ Markdown(
 # ## How close do readings come?
 #
 # The paper's tables, the truth, and the share of all readings that come at least as close to the truth as the published values do.
-# Where the paper is rebuilt with ten training seeds, the median and range of these *rebuilds* stand beside. The published values come
+# Where the paper is rebuilt with ten training seeds, the table has the median and range of these *rebuilds* too. The published values come
 # from hours of the organisers' system and the truth is that of the embedded one, so this compares sizes, not digits.
 
 # %% tags=["hide-input", "nbval-ignore-output"]

@@ -88,7 +88,7 @@ class UM1Settings:
 def aleatory_flow(problem: Problem) -> Architecture:
     """Step 1's flow: it reads the hour and its control point; the parts are those that the paper lists.
 
-    A positional encoding is not among them. With one, a flow that is trained with a fixed seed memorises the noise.
+    A positional encoding is not among them.
     """
     names = problem.aleatory, problem.outputs, problem.steps, problem.control
     return Architecture(*names, scaling="logarithm", positions=False)
