@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flowcal.errors import InputError
 from flowcal.simulate.simulator import Simulator
-from flowcal.simulate.windfarm import WindFarm, _yaw_errors, respond, turbulence
+from flowcal.simulate.windfarm import WindFarm, _yaw_errors, turbulence
 
 FARM = WindFarm()
 REAL_X = (0.0, 0.0, 1 / 3, 0.59644, 0.375, 40 / 75, 50 / 75, 0.5)
@@ -20,7 +20,7 @@ def rebuilt(x, y):
     yaw = _yaw_errors(x)[0]
     wind = np.sqrt(y[:, :, 3] / (1 + 3 * np.abs(np.sin(yaw)))[:, None])
     out = np.empty_like(y)
-    respond(x, wind, out)
+    WindFarm().respond(x, wind, out)
     return out
 
 

@@ -14,6 +14,7 @@ References
    doi:10.1145/2063384.2063405.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,12 @@ WEIGHTS = np.convolve(np.diff(NODES), [0.5, 0.5])
 HOURS_PER_BLOCK = 256  # working arrays of a block stay in the processor's cache
 
 
+@dataclass(frozen=True)
 class WindFarm:
     """The embedded simulator.
+
+    Other values of `lag`, the share that a power keeps of its last value, and of `thrust`, a factor of the rotors'
+    thrust, make a wind farm that differs from it.
 
     Each seed has its own hour of noise: it keys a counter-based generator [3]_. All arithmetic is elementwise or along
     one hour's time, so an hour is bit-identical however many others are simulated in the same call.
@@ -58,10 +63,14 @@ class WindFarm:
     (1, 60, 6)
     """
 
+    lag: float = LAG
+    thrust: float = 1.0
+
     @property
     def identity(self) -> dict[str, str]:
         """Name and version; the version changes whenever an output would."""
-        return {"name": "windfarm", "version": "1"}
+        own = {name: repr(value) for name, value in vars(self).items() if value != getattr(WindFarm, name)}
+        return {"name": "windfarm", "version": "1"} | own
 
     def simulate(self, x: ArrayLike, seed: ArrayLike) -> Array:
         """Simulate hours (n, 60, 6) at x (n, 8) in [0, 1] with seeds (n,); y1 to y3 in MW, y4 to y6 without a unit."""
@@ -69,8 +78,18 @@ class WindFarm:
         y = np.empty((len(x), TIME_STEPS, len(OUTPUTS)))
         for start in range(0, len(x), HOURS_PER_BLOCK):
             block = slice(start, start + HOURS_PER_BLOCK)
-            respond(x[block], free_wind(x[block], seed[block]), out=y[block])
+            self.respond(x[block], free_wind(x[block], seed[block]), out=y[block])
         return y
+
+    def respond(self, x: Array, wind: Array, out: Array) -> None:
+        """Fill `out` (n, 60, 6) with the outputs under a given free wind (n, 60) [m/s]."""
+        yaw = _yaw_errors(x)
+        for turbine, (speedup, g) in enumerate(zip(_relative_speeds(x, yaw, self.thrust), yaw, strict=True)):
+            speed = wind * speedup[:, None]
+            target = np.interp(speed * np.cos(g)[:, None], CURVE_SPEED, CURVE_POWER)
+            kept = self.lag * target[:, :1]
+            out[:, :, turbine], _ = lfilter([1 - self.lag], [1.0, -self.lag], target, zi=kept)
+            np.multiply(speed**2, (1 + 3 * np.abs(np.sin(g)))[:, None], out=out[:, :, 3 + turbine])
 
 
 def free_wind(x: Array, seed: NDArray[np.int64]) -> Array:
@@ -107,16 +126,6 @@ def _standard_normals(seed: NDArray[np.int64], count: int) -> Array:
     return normals
 
 
-def respond(x: Array, wind: Array, out: Array) -> None:
-    """Fill `out` (n, 60, 6) with the outputs under a given free wind (n, 60) [m/s]."""
-    yaw = _yaw_errors(x)
-    for turbine, (speedup, g) in enumerate(zip(_relative_speeds(x, yaw), yaw, strict=True)):
-        speed = wind * speedup[:, None]
-        target = np.interp(speed * np.cos(g)[:, None], CURVE_SPEED, CURVE_POWER)
-        out[:, :, turbine], _ = lfilter([1 - LAG], [1.0, -LAG], target, zi=LAG * target[:, :1])
-        np.multiply(speed**2, (1 + 3 * np.abs(np.sin(g)))[:, None], out=out[:, :, 3 + turbine])
-
-
 def _direction_bias(x: Array) -> Array:
     return np.deg2rad(1 - 3 * x[:, 2])
 
@@ -127,20 +136,20 @@ def _yaw_errors(x: Array) -> tuple[Array, Array, Array]:
     return np.deg2rad(-30 + 75 * x[:, 5]) + bias, np.deg2rad(-45 + 75 * x[:, 6]) + bias, bias
 
 
-def _relative_speeds(x: Array, yaw: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+def _relative_speeds(x: Array, yaw: tuple[Array, Array, Array], factor: float) -> tuple[Array, Array, Array]:
     """Wind speed at each turbine over the free wind, each of shape (n,)."""
     second = (300 + 1000 * x[:, 7]) / DIAMETER
     third = np.full_like(second, LAST_TURBINE)
-    at_second = 1 - _deficit(x, second, yaw[0])
-    at_third = 1 - _deficit(x, third, yaw[0]) - at_second * _deficit(x, third - second, yaw[1])
+    at_second = 1 - _deficit(x, second, yaw[0], factor)
+    at_third = 1 - _deficit(x, third, yaw[0], factor) - at_second * _deficit(x, third - second, yaw[1], factor)
     return np.ones_like(second), at_second, at_third
 
 
-def _deficit(x: Array, distance: Array, yaw: Array) -> Array:
+def _deficit(x: Array, distance: Array, yaw: Array, factor: float) -> Array:
     """Loss of wind speed [1] `distance` diameters behind a turbine, Gaussian across the wake."""
     bias = _direction_bias(x)
     downstream = distance * np.cos(bias)
-    thrust = 8 / 9 * np.cos(yaw) ** 2
+    thrust = factor * (8 / 9) * np.cos(yaw) ** 2
     root = np.sqrt(1 - thrust)
     growth = 0.025 + 0.0125 * x[:, 3]
     width = growth * downstream + 0.2 * np.sqrt((1 + root) / (2 * root))
