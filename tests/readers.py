@@ -33,11 +33,11 @@ from flowcal.decide.paper import TimeStepSurrogate
 from flowcal.decide.power import PowerEmulator
 from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Weights, parse_json, read_json, read_record, read_weights
+from flowcal.infer.credible_set import CredibleSet
 from flowcal.infer.families import Cluster, FamilyDistribution, Marginal
 from flowcal.infer.hour_posterior import Architecture, HourPosterior
 from flowcal.infer.models import TurnedBox
 from flowcal.infer.networks import FeaturePosterior, Layout
-from flowcal.infer.um2_epistemic import CredibleSet
 from flowcal.provenance import KEY, Made, Provenance, keep_provenance, read_provenance
 from flowcal.report import benchmarks, replication
 from flowcal.report import export as submission
@@ -363,7 +363,7 @@ def networks() -> dict[str, Weights]:
     posterior = FeaturePosterior(Layout(3, 2, width=4, coupling_layers=1), 1)
     small = {"coupling_layers": 1, "hidden": (4,), "width": 4, "encoder_layers": 1, "heads": 2, "feed_forward": 4}
     hours = HourPosterior(Architecture(ALEATORY, OUTPUTS, 60, CONTROL, "root", **small), 1)
-    credible = CredibleSet(posterior, TurnedBox.whole(3), [0.5, 0.5], -1.0)
+    credible = CredibleSet(TurnedBox.whole(3), [0.5] * 3, np.eye(4)[:, 1:], 1, 2.0)
     parts = (
         posterior,
         hours,
@@ -409,7 +409,8 @@ def _read_header(folder: Path, content: bytes) -> tuple[Weights, Any]:
 
 def _rebuilt(weights: Weights) -> Any:
     kind = weights.header.get("kind")
-    return KINDS.get(kind if isinstance(kind, str) else "", PowerEmulator).from_weights(weights, "cpu")
+    known = KINDS.get(kind if isinstance(kind, str) else "", PowerEmulator)
+    return known.from_weights(weights, *[] if known is CredibleSet else ["cpu"])
 
 
 def _check_network(read: tuple[Weights, Any]) -> None:

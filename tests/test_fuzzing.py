@@ -140,7 +140,8 @@ def test_json_of_another_shape_is_refused(name, content, folder):
         ("HourPosterior", ("built_with", "architecture"), None),
         ("TimeStepSurrogate", ("built_with", "width"), 10**6),
         ("TimeStepSurrogate", ("built_with",), []),
-        ("CredibleSet", ("posterior",), 7),
+        ("CredibleSet", ("degree",), 7),
+        ("CredibleSet", ("degree",), 10**9),
         ("CredibleSet", ("threshold",), 10**400),
         ("CredibleSet", ("threshold",), float("nan")),
         ("CredibleSet", ("threshold",), "0.5"),
@@ -158,9 +159,9 @@ def test_headers_of_weights_ask_for_what_the_weights_are(kind, place, value, fol
 @pytest.mark.parametrize(
     ("kind", "name", "change"),
     [
-        ("CredibleSet", "features", lambda value: value[0]),
-        ("CredibleSet", "features", lambda value: value[:0]),
-        ("CredibleSet", "features", lambda value: value * np.nan),
+        ("CredibleSet", "observed", lambda value: value[0]),
+        ("CredibleSet", "observed", lambda value: value[:0]),
+        ("CredibleSet", "coefficients", lambda value: value * np.nan),
         ("CredibleSet", "edges", lambda value: value * 1e200),
         ("CredibleSet", "corner", lambda value: value[:2]),
         ("FeaturePosterior", "mean", lambda value: value.astype(np.float32)),

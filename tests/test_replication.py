@@ -24,7 +24,7 @@ from flowcal.report.replication import ReplicationError, read_replication, repli
 from flowcal.report.synthetic import SHAPES, judge, judge_designs, judge_paper, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
 
-ROUNDS = Rounds(1, 500, Training(epochs=3))
+ROUNDS = Rounds(500)
 
 
 @pytest.fixture(scope="module")

@@ -6,22 +6,21 @@ import numpy as np
 import pytest
 
 from flowcal.challenge import TABLE_1
-from flowcal.errors import InputError
 from flowcal.files import Weights, WeightsError, read_weights, write_weights
 from flowcal.infer.checks import calibrate, calibrate_estimator, predict_hours, predictive_levels
+from flowcal.infer.credible_set import CredibleSet
 from flowcal.infer.hour_posterior import HourPosterior, train_posterior
 from flowcal.infer.models import EpistemicBox, PooledDraws
 from flowcal.infer.train import Training
 from flowcal.infer.um1 import UM1Settings, aleatory_flow, aleatory_runs, infer_aleatory, infer_um1, update_points
 from flowcal.infer.um2 import UM2, UM2Settings, infer_um2, infer_um2_f_a
 from flowcal.infer.um2_aleatory import AleatoryEstimator, train_estimator
-from flowcal.infer.um2_epistemic import CredibleSet, Rounds, infer_epistemic_set
+from flowcal.infer.um2_epistemic import Rounds, infer_epistemic_set
 from flowcal.problem import Problem
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.windfarm import WindFarm
 
-TRAINING = Training(epochs=10, batch_size=128, learning_rate=3e-3)
-SETTINGS = UM2Settings(Rounds(2, 1000, TRAINING), draws=8, replicates=3)
+SETTINGS = UM2Settings(Rounds(1000), draws=8, replicates=3)
 
 
 @dataclass(frozen=True)
@@ -160,23 +159,13 @@ def test_f_a_is_inferred_at_values_from_e(observed, um_2, monkeypatch):
     assert (draws, replicates, seed) == (8, 3, 8)
 
 
-def test_responses_find_x_e_where_there_are_some(um_2, toy, observed):
-    rounds = Rounds(1, 300, TRAINING, hours=10, responses=True)
-    if toy.problem.maximised:
-        found = infer_epistemic_set(toy, observed, um_2[0], rounds, 1)
-        assert CredibleSet.from_weights(found).contains([[0.4]])[0]
-    else:
-        with pytest.raises(InputError, match="responses need"):
-            infer_epistemic_set(toy, observed, um_2[0], rounds, 1)
-
-
 def test_um2_of_the_challenge(estimator):
     rng = np.random.default_rng(1)
     x_c = np.repeat(TABLE_1[:3], 10, axis=0)
     x = np.column_stack([rng.uniform(0.05, 0.5, (30, 2)), np.tile([0.4, 0.5, 0.6], (30, 1)), x_c])
     runs = run_campaign(WindFarm(), x, rng.integers(1, 2**31, 30))
     observed = runs[["y"]].assign(x_c=(("sample", "control"), x_c))
-    settings = UM2Settings(Rounds(1, 1000, TRAINING), draws=8, replicates=2)
+    settings = UM2Settings(Rounds(1000), draws=8, replicates=2)
     found = UM2.from_weights(infer_um2(WindFarm(), observed, estimator, settings, [1, 2, 3]))
     assert found.e.contains([[0.4, 0.5, 0.6]])[0]
     assert len(found.f_a.clusters[0].marginals) == 2

@@ -75,7 +75,7 @@ def study():
     )
     yield "estimator", train_estimator, {"simulator": BOX, "size": 400, "training": ONCE}
     estimator = AleatoryEstimator.from_weights(train_estimator(BOX, 400, ONCE), "cpu")
-    rounds = UM2Settings(Rounds(1, 400, Training(epochs=3, batch_size=64)), draws=4, replicates=1)
+    rounds = UM2Settings(Rounds(400), draws=4, replicates=1)
     um_2 = {"simulator": BOX, "observed": observed, "estimator": estimator, "settings": rounds, "random_seed": 1}
     yield "um_2", infer_um2, um_2
     model = UncertaintyModel(F_A, WIDE)

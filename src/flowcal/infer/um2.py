@@ -8,12 +8,12 @@ from typing import Any
 import xarray as xr
 
 from flowcal.files import Weights
+from flowcal.infer.credible_set import CredibleSet
 from flowcal.infer.families import FamilyDistribution
 from flowcal.infer.models import UncertaintyModel
 from flowcal.infer.networks import matching_header
-from flowcal.infer.train import Trainer
 from flowcal.infer.um2_aleatory import AleatoryEstimator, infer_population
-from flowcal.infer.um2_epistemic import CredibleSet, Rounds, infer_epistemic_set
+from flowcal.infer.um2_epistemic import Rounds, infer_epistemic_set
 from flowcal.problem import check_counts, rng_of
 from flowcal.simulate.campaign import Runner
 from flowcal.simulate.simulator import Simulator
@@ -57,9 +57,9 @@ class UM2:
         return UncertaintyModel(self.f_a, self.e)
 
     @classmethod
-    def from_weights(cls, weights: Weights, device: str = "auto") -> "UM2":
+    def from_weights(cls, weights: Weights) -> "UM2":
         """What `infer_um2` returned."""
-        e = CredibleSet.from_weights(weights, device)
+        e = CredibleSet.from_weights(weights)
         with matching_header(weights, CredibleSet.__name__) as header:
             inferred = header["f_a"]
             f_a, *replicates = map(FamilyDistribution.from_dict, (inferred["distribution"], *inferred["replicates"]))
@@ -73,7 +73,6 @@ def infer_um2(
     settings: UM2Settings,
     random_seed: int | Sequence[int],
     runner: Runner | None = None,
-    trainer: Trainer | None = None,
 ) -> Weights:
     """UM2 of all observed hours, one or more, for `UM2.from_weights`.
 
@@ -82,8 +81,8 @@ def infer_um2(
     """
     e_seed, *other_seeds = (random_seed,) * 3 if isinstance(random_seed, int) else random_seed
     start = time.perf_counter()
-    found = infer_epistemic_set(simulator, observed, estimator, settings.rounds, e_seed, runner, trainer)
-    e = CredibleSet.from_weights(found, "auto" if trainer is None else trainer.device)
+    found = infer_epistemic_set(simulator, observed, estimator, settings.rounds, e_seed, runner)
+    e = CredibleSet.from_weights(found)
     middle = time.perf_counter()
     f_a = infer_um2_f_a(estimator, observed, e, settings, other_seeds)
     seconds = {"e": round(middle - start, 1), "f_a": round(time.perf_counter() - middle, 1)}

@@ -183,7 +183,7 @@ def judge(number: int, simulator: Simulator, weights: Weights, settings: UM2Sett
         "volume": e.volume,
         "bounding_box_volume": float(np.prod(np.ptp(e.bounding_box, axis=0))),
         "simulations": sum(row["simulations"] for row in um_2.rounds),
-        "surprise": um_2.rounds[-1]["surprise"],
+        "plausibility": um_2.rounds[-1]["plausibility"],
         "seconds_e": um_2.seconds["e"],
         "seconds_f_a": um_2.seconds["f_a"],
         "chosen": um_2.inferred["candidates"][0]["name"],
@@ -251,8 +251,7 @@ def _infer_um2(
     system: SyntheticSystem, simulator: Simulator, estimator: AleatoryEstimator, settings: UM2Settings
 ) -> UM2:
     observed, number = system.observed, system.number
-    weights = infer_um2(simulator, observed, estimator, settings, number, trainer=Trainer("cpu"))
-    return UM2.from_weights(weights, "cpu")
+    return UM2.from_weights(infer_um2(simulator, observed, estimator, settings, number))
 
 
 def _judge_set(system: SyntheticSystem, e: EpistemicSet) -> dict[str, Any]:
