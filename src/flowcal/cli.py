@@ -125,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--design-systems", type=_count, default=20, help="for how many of them designs are made")
     score.add_argument("--readings", type=_count, default=16, help="trainings of each step in the multiverse")
     score.add_argument("--rebuilds", type=_count, default=10, help="training seeds for the rebuilt paper method")
+    score.add_argument("--boxes", type=_count, default=100, help="systems for each noisy or wrong black box")
     score.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler to judge them on, tcp://host:port")
     score.set_defaults(verb=_score)
 
@@ -221,7 +222,7 @@ def _publish(options: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     from flowcal.challenge import PUBLISHED
-    from flowcal.report.replication import write_readings, write_replication
+    from flowcal.report.replication import write_boxes, write_readings, write_replication
     from flowcal.report.truth import score_box
     from flowcal.study import check_scheduler
 
@@ -233,6 +234,8 @@ def _score(options: argparse.Namespace) -> None:
     if options.systems:
         summary = write_replication(options.systems, options.paper_systems, options.design_systems, options.scheduler)
         print(json.dumps(summary, indent=1))
+    if options.boxes:
+        write_boxes(options.boxes, options.scheduler)
     if options.readings:
         write_readings(options.readings, options.rebuilds, options.scheduler)
 

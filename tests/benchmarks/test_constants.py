@@ -42,7 +42,7 @@ IN_PACKAGE = [
     ),
     ("simulate/control_points.py", "LEAST_RATE = 0.1", "LEAST_RATE = 0.5", "test_control_points"),
     ("simulate/campaign.py", "TRIES = 3", "TRIES = 1", "test_campaign"),
-    ("infer/contrasts.py", "RESPONSE_SHARES = (0.15,", "RESPONSE_SHARES = (0.3,", "test_contrasts"),
+    ("infer/hour_features.py", "FEWEST_HOURS = 0.8", "FEWEST_HOURS = 0.3", "test_hour_features"),
     ("infer/models.py", "PADDING = 0.1", "PADDING = 0.5", "test_models"),
     ("infer/families.py", "PRIOR_WIDTH = 0.75", "PRIOR_WIDTH = 0.2", "test_families"),
     ("infer/um2_aleatory.py", "LAGS = (1, 2, 4, 8)", "LAGS = (1, 2, 3, 4)", "test_um2_aleatory"),

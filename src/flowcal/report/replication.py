@@ -22,7 +22,9 @@ from flowcal.errors import FlowcalError, InputError
 from flowcal.files import Record, as_record, read_json, read_record, write_json
 from flowcal.infer.um1 import TRAINING, UM1Settings
 from flowcal.infer.um2 import UM2Settings
-from flowcal.infer.um2_epistemic import Rounds, set_training
+from flowcal.infer.um2_aleatory import estimator_training, train_estimator
+from flowcal.infer.um2_epistemic import Rounds
+from flowcal.report.boxes import BOXES, judge_box
 from flowcal.report.readings import read_aleatory, read_design, read_epistemic
 from flowcal.report.rebuild import rebuild
 from flowcal.report.scorecard import Scorecard
@@ -39,12 +41,14 @@ __all__ = [
     "summarise",
     "take_up",
     "verdict_folder",
+    "write_boxes",
     "write_readings",
     "write_replication",
 ]
 
 PUBLISHED = Path("book", "published", "replication.json")
 READINGS = PUBLISHED.with_name("readings.json")
+JUDGED_BOXES = PUBLISHED.with_name("boxes.json")
 REBUILT_IN = ("aleatory", "epistemic", "surrogate", "designs")  # chapters whose budgets a rebuild has
 THREADS = "OMP_NUM_THREADS"
 SEEDS = 3000  # whose share in the peaks is measured, once for the search and once for the verdict
@@ -105,7 +109,7 @@ class SystemVerdict(Judged, Density):
     volume: float
     bounding_box_volume: float
     simulations: int
-    surprise: float
+    plausibility: float
     seconds_e: float
     seconds_f_a: float
     chosen: str
@@ -154,7 +158,7 @@ def write_replication(
     study = Study("score", "full")
     full, modest = chapter_budget("shared", "full"), chapter_budget("designs", "quick")
     step_2 = chapter_budget("epistemic", "full")
-    rounds = Rounds(full["shared_rounds"], full["shared_data_sets"], set_training(full["shared_epochs"]))
+    rounds = Rounds(full["shared_data_sets"])
     ours = {"settings": UM2Settings(rounds, full["population_draws"], full["population_replicates"])}
     runs, training = modest["emulator_runs"], emulator_training(modest["emulator_epochs"])
     spent = DesignSettings(runs, training, runs, training, SEEDS, Effort(modest["design_starts"]))
@@ -211,6 +215,29 @@ def write_readings(trainings: int, rebuilds: int, scheduler: str | None = None) 
     judged("design", read_design, 2 * trainings, simulator=study.simulator, f_a=f_a, best=best)
     judged("rebuild", rebuild, rebuilds, best=best, budget=budget, **common)
     write_json(root / READINGS, verdicts)
+
+
+def write_boxes(systems: int, scheduler: str | None = None) -> None:
+    """Judge E on so many systems for each of `BOXES`, with the quick profile's estimator of X_a, and publish as JSON.
+
+    Verdicts of an earlier call with the same code and settings, or published ones, are not repeated, and count.
+    """
+    study, root, budget = Study("score", "full"), find_root(), chapter_budget("shared", "quick")
+    published = read_json(root / JUDGED_BOXES) if (root / JUDGED_BOXES).exists() else {}
+    verdicts: dict[str, Any] = {"recipes": {}}
+    for key, box in BOXES.items():
+        name = f"estimator_{digest(box.simulator.identity)[:8]}"
+        training = estimator_training(budget["estimator_epochs"])
+        weights = study.keep(
+            name, train_estimator, simulator=box.simulator, size=budget["estimator_runs"], training=training
+        )
+        settings = {"key": key, "rounds": Rounds(misfit=box.misfit)}
+        folder = verdict_folder(judge_box, settings | {"weights": study.origin("score", name)})
+        verdicts["recipes"][key] = folder.name
+        if published.get("recipes", {}).get(key) == folder.name:
+            take_up(folder, published[key])
+        verdicts[key] = replicate(folder, range(systems), judge_box, scheduler, weights=weights, **settings)
+        write_json(root / JUDGED_BOXES, {**published, **verdicts})
 
 
 def read_replication() -> dict[str, Any]:

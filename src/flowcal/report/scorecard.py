@@ -18,8 +18,8 @@ from flowcal.decide.design import DESIGN_PROBLEMS
 from flowcal.decide.problems import SolvedDesigns
 from flowcal.files import Record, as_record
 from flowcal.infer.checks import coverage
+from flowcal.infer.credible_set import CredibleSet
 from flowcal.infer.models import EpistemicBox, EpistemicSet
-from flowcal.infer.um2_epistemic import CredibleSet
 from flowcal.report.tables import interval, listed, markdown_table, number, point, probability, with_error
 from flowcal.report.truth import REBUILT, score_set, true_uncertainty_model
 from flowcal.study import Study
