@@ -63,7 +63,7 @@ def inferred():
         "predictive_levels": figures.predictive_levels(predictive_levels(hours, hours, rng)),
         "scores_by_point": figures.scores_by_point({"a": ([0.1, 0.2], [0.01, 0.01])}, [2, 7]),
         "contrasts_by_point": figures.contrasts_by_point([rng.random((5, 2))], [rng.random((9, 2))], ["a", "b"]),
-        "responses_by_lag": figures.responses_by_lag(dict.fromkeys("ab", (grid, grid))),
+        "volume_by_misfit": figures.volume_by_misfit({0.0: (1e-9, False), 0.01: (1e-3, True), 0.1: (0.2, True)}),
         "closing_in": figures.closing_in(rng.random((3, 3)), [1.0, 1e-5, 1e-15], {"a": 0.01, "b": 0.1}),
         "epistemic_pairs": figures.epistemic_pairs(
             rng.random((9, 3)), {"a": dict.fromkeys(EPISTEMIC, (0.1, 0.4))}, [0.2, 0.3, 0.4]

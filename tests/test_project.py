@@ -41,7 +41,8 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-MOST_LINES, MOST_FILES, LONGEST_FILE = 14_480, 67, 400  # what there is now; whoever raises them says why
+# What there is now; whoever raises them says why. The last time: E for any black box, with misfit, and its judges.
+MOST_LINES, MOST_FILES, LONGEST_FILE = 15_280, 75, 400
 
 
 def pins(text):
@@ -147,7 +148,7 @@ def test_the_truth_is_read_by_one_module_alone():
 
 
 def test_only_the_simulator_knows_its_equations():
-    allowed = {"simulate/observed.py", "study.py", "cli.py"}  # they run it, as a simulator
+    allowed = {"simulate/observed.py", "study.py", "cli.py", "report/boxes.py"}  # they run it, as a simulator
     taken = {path.relative_to(PACKAGE).as_posix(): names_from("flowcal.simulate.windfarm", path) for path in MODULES}
     assert {module: names for module, names in taken.items() if names} == {module: ["WindFarm"] for module in allowed}
     assert not [chapter for chapter in CHAPTERS if "windfarm import" in chapter.read_text()]

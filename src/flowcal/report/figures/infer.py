@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom
 
-from flowcal.challenge import ALEATORY, EPISTEMIC, OUTPUTS, POWERS
+from flowcal.challenge import ALEATORY, EPISTEMIC, OUTPUTS
 from flowcal.infer.checks import uniform_band
 from flowcal.report.figures import style
 from flowcal.report.figures.style import BLUE, DASHES, GREY, PALETTE, RED, dots, line, named, panels, small, stroke
@@ -29,9 +29,9 @@ __all__ = [
     "predictive_levels",
     "replicated_designs",
     "replicated_tails",
-    "responses_by_lag",
     "scores_by_point",
     "spread_of_readings",
+    "volume_by_misfit",
 ]
 
 Array = NDArray[np.float64]
@@ -216,15 +216,18 @@ def contrasts_by_point(observed: Sequence[Array], possible: Sequence[Array], nam
     return style.legend_once(figure, height=380, legend_y=1.12)
 
 
-def responses_by_lag(panels_of: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> go.Figure:
-    """What a power strives for over the logarithm of the first load, one panel for each assumed lag."""
-    figure = _row(list(panels_of), 0.04, shared_yaxes=True)
-    for column, (load, strives) in enumerate(panels_of.values(), 1):
-        look = dots(BLUE, 3, opacity=0.6) | {"showlegend": False}
-        figure.add_scatter(x=small(load), y=small(strives), **look, row=1, col=column)
-    figure.update_xaxes(title_text="logarithm of y4 [–]")
-    figure.update_yaxes(title_text=f"what {POWERS[0]} strives for [MW]", col=1)
-    return figure.update_layout(height=360)
+def volume_by_misfit(granted: Mapping[float, tuple[float, bool]]) -> go.Figure:
+    """Volume of E over the misfit that is granted, but for 0; marks are filled where E holds the truth."""
+    figure = panels(1, 1)
+    scales = [scale for scale in granted if scale > 0]
+    volumes, holds = zip(*(granted[scale] for scale in scales), strict=True)
+    figure.add_scatter(x=scales, y=volumes, showlegend=False, **line(GREY, width=1.5))
+    for verdict, name, symbol in ((True, "holds the truth", "circle"), (False, "misses the truth", "circle-open")):
+        some = [place for place, held in enumerate(holds) if held is verdict]
+        x, y = ([values[place] for place in some] for values in (scales, volumes))
+        figure.add_scatter(x=x, y=y, name=name, **dots(BLUE, 11, symbol))
+    figure.update_xaxes(type="log", title_text="misfit that is granted, relative error of outputs [–]")
+    return style.log_axis(figure, "volume of E, share of the unit cube [–]").update_layout(height=360)
 
 
 def closing_in(widths: Array, volumes: Sequence[float], others: Mapping[str, float]) -> go.Figure:
