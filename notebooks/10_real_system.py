@@ -19,9 +19,7 @@ simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
-shared_rounds = 3
-shared_data_sets = 1500
-shared_epochs = 6
+shared_data_sets = 2000
 population_draws = 32
 population_replicates = 10
 
@@ -36,11 +34,10 @@ from flowcal.infer.models import EpistemicBox
 from flowcal.infer.um2 import UM2, UM2Settings, infer_um2
 from flowcal.infer.um2_aleatory import AleatoryEstimator
 from flowcal.infer.um2_epistemic import (
-    SURPRISE,
+    IMPLAUSIBLE,
     MisspecifiedWarning,
     Rounds,
     infer_epistemic_set,
-    set_training,
 )
 from flowcal.report import figures
 from flowcal.report.export import moments, tail_of
@@ -79,21 +76,13 @@ print(
 # %% [markdown]
 # ## One control point, and not quite known
 #
-# At one control point, two contrasts of loads cannot tell three unknowns. The powers' responses to the load add to them: for each
-# power the load at which it strives for 15, 45 and 75 % of the rated power joins the summary. A simulated data set has
-# {glue:text}`hours` hours now, so that responses can be read off; the observed ones, read off a hundred, are a little less noisy than
-# those the flow knows. And the printed control point, 0.533 and
-# 0.666 and 0.5, may have been rounded or cut: every simulated data set has one of its own within 0.001 of it.
+# At one control point, two ratios of loads cannot tell three unknowns. The features of the powers add to them, but they are
+# noisy. Nothing in the method changes for that. The price of generality shows here: one control point leaves a large and curved
+# $E$, of which polynomials and a linear summary tell less than features made for this box could. And the printed control point, 0.533 and
+# 0.666 and 0.5, may have been rounded or cut: every simulated hour has one of its own within 0.001 of it.
 
 # %%
-rounds = Rounds(
-    shared_rounds,
-    shared_data_sets,
-    replace(set_training(2 * shared_epochs), batch_size=64),
-    hours=20,
-    responses=True,
-    control_tolerance=1e-3,
-)
+rounds = Rounds(shared_data_sets, control_tolerance=1e-3)
 um_2 = UM2.from_weights(
     study.keep(
         "um_2",
@@ -102,25 +91,19 @@ um_2 = UM2.from_weights(
         estimator=estimator,
         settings=UM2Settings(rounds, population_draws, population_replicates),
         random_seed=[1, 4, 1],  # for E, for values of X_e, for f_a
-        trainer=study.trainer,
         **box,
     )
 )
 e = um_2.e
 low, high = e.bounding_box
 box_volume = np.prod(high - low)
-found = [row for row in um_2.rounds if row["kept"]]
+found = um_2.rounds
 verdict = score_set(e)
 study.claim("E holds the X_e* of the specification", verdict["contains"])
-study.claim("the volume of E is below one in a thousand", e.volume < 1e-3)
+study.claim("E is smaller than a fifth of the cube", e.volume < 0.2)
 study.claim(
     "the observed hours are no stranger than those that E predicts",
-    found[-1]["surprise"] > 1e-3,
-)
-study.claim(
-    "what ends E, from the organisers' hours, is the observations, not where the last round looked",
-    not (at_hand and found[-1]["cut_off"]),
-    at="full",
+    found[-1]["plausibility"] > IMPLAUSIBLE,
 )
 
 # %% [markdown]
@@ -139,18 +122,14 @@ with warnings.catch_warnings():
         estimator=estimator,
         rounds=exact,
         random_seed=2,
-        trainer=study.trainer,
         **box,
     )
-surprise = [row["surprise"] for row in at_its_word.header["found"]["rounds"]]
-print(
-    "share of predicted data sets as strange, by round:",
-    *(f"{share:.3f}" for share in surprise),
-)
+plausible = at_its_word.header["found"]["rounds"][-1]["plausibility"]
+print(f"plausibility of the observed hours: {plausible:.2g}")
 if at_hand:
     study.claim(
         "the printed control point, taken as exact, does not fit the simulator",
-        min(surprise) < SURPRISE,
+        plausible < IMPLAUSIBLE,
         at="full",
     )
 
@@ -299,7 +278,6 @@ figures.present(
 )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-glue("hours", rounds.hours, display=False)
 glue("box_volume", f"{box_volume:.0e}", display=False)
 glue("volume", f"{e.volume:.0e}", display=False)
 glue(

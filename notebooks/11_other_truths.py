@@ -19,16 +19,14 @@ simulator = "windfarm"
 observations = "embedded"
 scheduler = None
 allowed_share = 0.0
-shared_rounds = 3
 shared_data_sets = 2000
-shared_epochs = 8
 population_draws = 32
 population_replicates = 10
 
 # %% tags=["hide-input"]
 import numpy as np
 from flowcal.infer.um2 import UM2Settings
-from flowcal.infer.um2_epistemic import Rounds, set_training
+from flowcal.infer.um2_epistemic import Rounds
 from flowcal.report import figures
 from flowcal.report.replication import read_replication
 from flowcal.report.synthetic import EPSILON, SHAPES, judge
@@ -59,7 +57,7 @@ one = study.keep(
     simulator=study.simulator,
     weights=study.read("shared", "estimator"),
     settings=UM2Settings(
-        Rounds(shared_rounds, shared_data_sets, set_training(shared_epochs)),
+        Rounds(shared_data_sets),
         population_draws,
         population_replicates,
     ),

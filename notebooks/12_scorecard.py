@@ -238,8 +238,8 @@ figures.present(
 # ### Pooling hours that share one $X_e$
 #
 # Every hour's posterior starts from the prior, and pooling a hundred of them blurs what they have in common. UM2 uses all hours as one
-# data set, and contrasts between outputs in which this black box has no noise. Its set is smaller by many powers of ten. How much of
-# that each of the two contributes, this comparison does not tell.
+# data set, and in this black box some combinations of features have no noise. Its set is smaller by many powers of ten. How much of
+# that each of the two contributes, this comparison does not tell; at 2 % noise ({doc}`14_imperfect`) the second is gone.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 ways = {
