@@ -96,7 +96,7 @@ def test_chapters_that_are_not_published_are_not_rendered(tmp_path, monkeypatch,
 
 
 def test_scores_are_of_every_published_entry(in_project, capsys):
-    assert main(["score", "--systems", "0", "--readings", "0"]) == 0
+    assert main(["score", "--systems", "0", "--readings", "0", "--boxes", "0"]) == 0
     printed = capsys.readouterr().out
     assert "Wang et al.: E holds the true X_e; volume 7.5e-03" in printed
     assert "Roy Sarkar et al.: E misses the true X_e; volume 1.6e-07" in printed
