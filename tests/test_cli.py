@@ -62,6 +62,7 @@ def test_status_lists_every_chapter(in_project, capsys):
         "other_truths",
         "scorecard",
         "readings",
+        "imperfect",
     ]
     assert {line.split()[1] for line in lines} <= {"fresh", "stale", "not"}
 

@@ -14,7 +14,7 @@ References
    doi:10.1145/2063384.2063405.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,8 @@ class WindFarm:
     @property
     def identity(self) -> dict[str, str]:
         """Name and version; the version changes whenever an output would."""
-        own = {name: repr(value) for name, value in vars(self).items() if value != getattr(WindFarm, name)}
+        values = {part.name: getattr(self, part.name) for part in fields(WindFarm)}
+        own = {part.name: repr(values[part.name]) for part in fields(WindFarm) if values[part.name] != part.default}
         return {"name": "windfarm", "version": "1"} | own
 
     def simulate(self, x: ArrayLike, seed: ArrayLike) -> Array:
