@@ -5,7 +5,7 @@ import pytest
 
 from flowcal.errors import InputError
 from flowcal.files import Weights, WeightsError
-from flowcal.infer.credible_set import CredibleSet, EmptySet
+from flowcal.infer.credible_set import ENOUGH, CredibleSet, EmptySet
 from flowcal.infer.models import TurnedBox
 
 SPREAD = 0.05  # standard deviation of the summary, in coordinates of the box
@@ -31,8 +31,17 @@ def test_volume_is_that_of_the_ball():
 @pytest.mark.parametrize("spread", [1e-4, 1e-8])
 def test_tiny_sets_in_large_boxes_are_found(spread):
     e = ball(box=TurnedBox.whole(3), spread=spread)
-    assert e.volume == pytest.approx(4 / 3 * np.pi * (2 * spread) ** 3, rel=0.05)
+    assert e.volume == pytest.approx(4 / 3 * np.pi * (2 * spread) ** 3, rel=3 / np.sqrt(ENOUGH))
     assert e.contains(e.sample(100, np.random.default_rng(1))).all()
+
+
+def test_a_set_in_a_box_that_is_mostly_outside_the_cube_is_found():
+    size = 8
+    coefficients = np.vstack([np.full(size, 0.5), np.eye(size) / 2]) / 0.1
+    e = CredibleSet(TurnedBox([-0.5] * size, 2 * np.eye(size)), np.full(size, 5.0), coefficients, 1, 4.0)
+    ball = np.pi**4 / 24  # of radius 1 in eight dimensions
+    assert e.volume == pytest.approx(ball * (2 * 2 * 0.1) ** size, rel=0.1)
+    assert e.contains(e.sample(50, np.random.default_rng(1))).all()
 
 
 def test_two_separate_pieces_are_both_found():

@@ -155,6 +155,21 @@ def test_a_box_around_points_holds_them_and_follows_their_axes():
     assert box.volume < 1e-9
 
 
+def test_a_box_around_points_is_upright_where_that_is_smaller():
+    points = np.random.default_rng(2).random((500, 8))
+    box = TurnedBox.around(points)
+    assert np.array_equal(np.diag(np.diag(box.edges)), box.edges)
+    wide = box.widened(2)
+    assert 0.9 < wide.volume <= 1
+    assert ((wide.to_u(points) > 0) & (wide.to_u(points) < 1)).all()
+
+
+def test_a_widened_box_keeps_its_centre():
+    wide, middle = turned().widened(2), np.full((1, 3), 0.5)
+    assert wide.to_x_e(middle) == pytest.approx(turned().to_x_e(middle))
+    assert wide.volume == pytest.approx(8 * turned().volume)
+
+
 def test_samples_of_a_turned_box_stay_in_the_cube():
     box = TurnedBox([-0.5, 0.2, 0.3], np.eye(3) * 0.8)
     u, x_e = box.sample(1000, np.random.default_rng(1))

@@ -1,7 +1,7 @@
 """X_e from all hours together: small sets that hold the truth, of exact, noisy and wrong boxes."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,8 +9,10 @@ import pytest
 from flowcal.challenge import PROBLEM, TABLE_1
 from flowcal.errors import InputError
 from flowcal.infer.credible_set import CredibleSet
-from flowcal.infer.um2_aleatory import AleatoryEstimator
+from flowcal.infer.train import Training
+from flowcal.infer.um2_aleatory import AleatoryEstimator, train_estimator
 from flowcal.infer.um2_epistemic import MisspecifiedWarning, Rounds, infer_epistemic_set
+from flowcal.problem import Problem
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.imperfect import NoisyBox, Perturbed
 from flowcal.simulate.windfarm import WindFarm
@@ -85,6 +87,36 @@ def test_one_control_point_tells_something(estimator):
     e, _ = infer(estimator, observe(x_e[0], BASELINE, hours=60), Rounds(2000, control_tolerance=1e-3))
     assert e.contains(x_e)[0]
     assert e.volume < 0.2
+
+
+@dataclass(frozen=True)
+class Eight:
+    """A box with eight epistemic inputs and noise on its four outputs, which follow one wind."""
+
+    problem = Problem(("wind",), tuple(f"e{i}" for i in range(8)), ("a", "b"), tuple("pqrs"), ("1",) * 4, 20)
+
+    @property
+    def identity(self):
+        return {"name": "eight"}
+
+    def simulate(self, x, seed):
+        mixed = np.random.default_rng(0).normal(size=(8, 2, 4))
+        x_a, x_e, x_c = np.split(x, [1, 9], axis=1)
+        effect = 0.3 * np.einsum("ne,nc,eco->no", np.sin(2 * x_e), np.cos(3 * x_c), mixed)
+        noise = np.stack([np.random.default_rng(int(one)).normal(size=(20, 5)) for one in seed])
+        wind = np.exp(2 * x_a[:, None] + 0.3 * noise[..., :1])
+        return wind * np.exp(effect)[:, None] * (1 + 0.02 * noise[..., 1:])
+
+
+def test_eight_epistemic_inputs():
+    box, rng = Eight(), np.random.default_rng(1)
+    estimator = AleatoryEstimator.from_weights(train_estimator(box, 2000, Training(2)))
+    x_e, x_c = rng.random(8), np.repeat(rng.random((8, 2)), 20, axis=0)
+    x = np.column_stack([rng.uniform(0.2, 0.7, len(x_c)), np.tile(x_e, (len(x_c), 1)), x_c])
+    runs = run_campaign(box, x, rng.integers(1, 2**31, len(x)))
+    e, _ = infer(estimator, runs[["y"]].assign(x_c=(("sample", "control"), x_c)), Rounds(2000), box=box)
+    assert e.contains([x_e])[0]
+    assert e.volume < 0.3
 
 
 def test_wrong_control_points_are_noticed(estimator):

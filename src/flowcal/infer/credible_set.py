@@ -1,6 +1,7 @@
 """E as a set: all X_e at which what was observed is plausible."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -21,11 +22,26 @@ Array = NDArray[np.float64]
 SET_DRAWS = 20_000  # points that find the set, and that its volume and bounding box are estimated from
 ENOUGH = 500  # of them that a box is laid around
 SEARCHES = 100
+MOST_DRAWS = 100 * SET_DRAWS  # where few of them are in the unit cube
+FILLED = 0.8  # share of a box that the box around its nearest points takes up where they fill it
 MOST_DEGREE = 12
 
 
 class EmptySet(FlowcalError):
     """No X_e reaches the threshold of a credible set."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A box around a set in coordinates u, points (n, e) in it, their distances (n,), and how many were `drawn`.
+
+    The points are uniform where box and unit cube overlap; those drawn outside are left out.
+    """
+
+    around: TurnedBox
+    u: Array
+    distance: Array
+    drawn: int
 
 
 class CredibleSet:
@@ -85,7 +101,7 @@ class CredibleSet:
     @cached_property
     def volume(self) -> float:
         """Share of the unit cube, estimated from uniform points around the set."""
-        return self.box.volume * self._around.volume * len(self._inside) / SET_DRAWS
+        return self.box.volume * self._around.volume * len(self._inside) / self._search.drawn
 
     @cached_property
     def bounding_box(self) -> Array:
@@ -96,8 +112,7 @@ class CredibleSet:
     @property
     def centre(self) -> Array:
         """Coordinates (e,) in the box at which the observed summary is least surprising."""
-        _, u, distance = self._search
-        nearest: Array = u[distance.argmin()]
+        nearest: Array = self._search.u[self._search.distance.argmin()]
         return nearest
 
     @property
@@ -108,32 +123,44 @@ class CredibleSet:
 
     @property
     def _around(self) -> TurnedBox:
-        return self._search[0]
+        return self._search.around
 
     @cached_property
     def _inside(self) -> Array:
         """Coordinates (n, e) of points drawn uniformly from the set."""
-        _, u, distance = self._search
+        u, distance = self._search.u, self._search.distance
         if not len(inside := u[distance <= self.threshold]):
             raise EmptySet(f"no X_e comes closer than {distance.min():.3g}; the threshold is {self.threshold:.3g}.")
         return inside
 
     @cached_property
-    def _search(self) -> tuple[TurnedBox, Array, Array]:
-        """A box around the set in coordinates u, points (n, e) drawn uniformly from it, and their distances (n,).
+    def _search(self) -> "_Search":
+        """Points around the set.
 
-        Each box surrounds the nearest points of the last one, until enough of them are as near as those of the set.
+        Each box surrounds the nearest points of the last one, until enough of them are as near as those of the set, or
+        they fill it: in many dimensions a set takes up a small part of any box around it.
         """
         rng, around = np.random.default_rng(1), TurnedBox.whole(len(self.box.corner))
         for _ in range(SEARCHES):
-            u = around.to_x_e(rng.random((SET_DRAWS, len(around.corner))))
-            u = u[in_cube(u) & in_cube(self.box.to_x_e(u))]
-            distance = self._distance(u)
-            near = np.argsort(distance)[:ENOUGH]
-            if distance[near[-1]] <= distance[near[0]] + self.threshold:
+            found = self._look(around, rng)
+            near = np.argsort(found.distance)[:ENOUGH]
+            closer = TurnedBox.around(found.u[near])
+            enough = found.distance[near[-1]] <= found.distance[near[0]] + self.threshold
+            if enough or closer.volume > FILLED * around.volume:
                 break
-            around = TurnedBox.around(u[near])
-        return around, u, distance
+            around = closer
+        return found
+
+    def _look(self, around: TurnedBox, rng: np.random.Generator) -> "_Search":
+        """Points drawn in a box, more where few of them are in the unit cube."""
+        kept, drawn = np.empty((0, len(around.corner))), 0
+        while len(kept) < ENOUGH and drawn < MOST_DRAWS:
+            u = around.to_x_e(rng.random((SET_DRAWS, len(around.corner))))
+            kept = np.concatenate([kept, u[in_cube(u) & in_cube(self.box.to_x_e(u))]])
+            drawn += SET_DRAWS
+        if not len(kept):
+            raise EmptySet(f"none of {drawn} points around the set lies in the unit cube.")
+        return _Search(around, kept, self._distance(kept), drawn)
 
     def _draw(self, n: int, rng: np.random.Generator, accepted: Callable[[Array], NDArray[np.bool_]]) -> Array:
         """Points (n, e) of the set, those that a function of their distances accepts."""

@@ -120,12 +120,23 @@ class TurnedBox:
 
     @classmethod
     def around(cls, points: NDArray[np.float64]) -> "TurnedBox":
-        """The box along the principal axes of points (n, d) that holds them all, with some room to spare."""
+        """The smaller of two boxes that hold points (n, d), with some room: upright, or along their principal axes."""
         _, _, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
-        along = points @ axes.T
-        low, high = along.min(axis=0), along.max(axis=0)
-        room = np.maximum(PADDING * (high - low), NARROWEST)
-        return cls((low - room) @ axes, (high - low + 2 * room)[:, None] * axes)
+        boxes = []
+        for turned in (np.eye(points.shape[1]), axes):
+            along = points @ turned.T
+            low, high = along.min(axis=0), along.max(axis=0)
+            room = np.maximum(PADDING * (high - low), NARROWEST)
+            boxes.append(cls((low - room) @ turned, (high - low + 2 * room)[:, None] * turned))
+        return min(boxes, key=lambda box: box.volume)
+
+    def widened(self, factor: float) -> "TurnedBox":
+        """The box about the same centre with edges so many times as long; an upright one stays within the cube."""
+        corner, edges = self.corner - (factor - 1) / 2 * self.edges.sum(axis=0), factor * self.edges
+        if np.array_equal(edges, np.diag(np.diag(edges))):
+            low, high = np.clip([corner, corner + np.diag(edges)], *BOUNDS)
+            corner, edges = low, np.diag(high - low)
+        return TurnedBox(corner, edges)
 
     @property
     def volume(self) -> float:

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from flowcal.infer.hour_features import FEATURES, MEMORY, PooledFeatures
 from flowcal.infer.polynomials import basis, count_terms
 
-__all__ = ["FINER", "KNOWN_MOMENTS", "LEFT_OUT", "RUNS_A_TERM", "PointModel", "Runs", "fit_point", "moments", "regress"]
+__all__ = [
+    "FINER",
+    "KNOWN_MOMENTS",
+    "LEFT_OUT",
+    "RUNS_A_TERM",
+    "PointModel",
+    "Runs",
+    "fewest_runs",
+    "fit_point",
+    "moments",
+    "regress",
+]
 
 Array = NDArray[np.float64]
 
@@ -29,7 +40,7 @@ RUNS_A_TERM = 5
 ROUNDING = 1e-11  # relative error of a feature, and of what is fitted to it
 MOMENTS = 4  # degree up to which the distribution of X_a may differ from the assumed one
 FLATTEST = 1e-6  # size of a function, over the largest, that is told from 0
-FINER = 2  # degrees that a finer fit has more
+DEGREE, FINER = 2, 2  # of the polynomials, and how many degrees a finer fit has more
 LEFT_OUT = 2.0  # what a fit leaves out, over how much a finer one changes it
 STEP = 1e-4  # of differences that give slopes
 
@@ -68,7 +79,6 @@ class PointModel:
     mean: Array
     scale: Array
     coefficients: Array
-    degree: int
     root: Array
     shared: Array
     rounding: Array
@@ -80,13 +90,13 @@ class PointModel:
 
     def residual(self, u: Array) -> Array:
         """Observed less expected features (k,) at u (e,)."""
-        difference: Array = self.scaled(self.point.mean) - basis(u, self.degree) @ self.coefficients
+        difference: Array = self.scaled(self.point.mean) - basis(u, DEGREE) @ self.coefficients
         return difference
 
     def slope(self, u: Array) -> Array:
         """Derivative (e, k) of the expected features at u (e,)."""
         step = STEP * np.eye(len(u))
-        change = basis(u + step, self.degree) - basis(u - step, self.degree)
+        change = basis(u + step, DEGREE) - basis(u - step, DEGREE)
         slope: Array = change @ self.coefficients / (2 * STEP)
         return slope
 
@@ -117,6 +127,11 @@ def moments(x_a: Array) -> Array:
     return orthonormal.reshape(*values.shape[:-1], -1)
 
 
+def fewest_runs(inputs: int) -> int:
+    """How many simulations `fit_point` needs for so many epistemic inputs."""
+    return RUNS_A_TERM * count_terms(inputs, DEGREE + FINER)
+
+
 def fit_point(point: PooledFeatures, runs: Runs, place: int) -> PointModel:
     """The model of the control point at a place among those of the runs."""
     features = runs.features[place]
@@ -124,8 +139,7 @@ def fit_point(point: PooledFeatures, runs: Runs, place: int) -> PointModel:
     size = np.maximum(np.abs(mean), np.abs(point.mean))
     scale = np.where(spread > ROUNDING * size, spread, np.where(size > 0, size, 1))
     scaled, nuisances = (features - mean) / scale, runs.nuisances(place)
-    degree = 2 if count_terms(runs.u.shape[1], 2 + FINER) * RUNS_A_TERM <= len(runs.u) else 1
-    low, high = basis(runs.u, degree), basis(runs.u, degree + FINER)
+    low, high = basis(runs.u, DEGREE), basis(runs.u, DEGREE + FINER)
     coefficients, _ = regress(low, nuisances, scaled)
     finer, effects = regress(high, nuisances, scaled)
     of_moments, of_control = np.split(effects, [runs.x_a.shape[2]])
@@ -144,7 +158,7 @@ def fit_point(point: PooledFeatures, runs: Runs, place: int) -> PointModel:
         np.asarray(np.linalg.qr(np.vstack(errors), mode="r")),
         np.vstack([KNOWN_MOMENTS * of_moments, missed]),
     )
-    return PointModel(point, mean, scale, coefficients, degree, root, shared, rounding)
+    return PointModel(point, mean, scale, coefficients, root, shared, rounding)
 
 
 def _beyond_chance(change: Array, left: Array, rounding: Array) -> Array:

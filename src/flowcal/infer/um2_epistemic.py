@@ -29,7 +29,7 @@ from flowcal.infer.credible_set import CredibleSet, EmptySet
 from flowcal.infer.hour_features import PooledFeatures, hour_features, pool_features
 from flowcal.infer.misfit import estimate_misfit, plausibility
 from flowcal.infer.models import TurnedBox
-from flowcal.infer.point_model import Runs, fit_point, moments
+from flowcal.infer.point_model import Runs, fewest_runs, fit_point, moments
 from flowcal.infer.summary_likelihood import SummaryLikelihood, fit_summary
 from flowcal.infer.um2_aleatory import AleatoryEstimator
 from flowcal.problem import BOUNDS, check_counts, check_range, rng_of
@@ -61,7 +61,8 @@ class MisspecifiedWarning(UserWarning):
 class Rounds:
     """How X_e is inferred from all hours.
 
-    The first round simulates so many data sets, an hour for each control point. Rounds go on until E gets no smaller;
+    The first round simulates so many data sets, an hour for each control point, or as many as there have to be for the
+    number of epistemic inputs (350 for three, 4,950 for eight). Rounds go on until E gets no smaller;
     they double their data sets where it is their number that limits E. The control points are known within
     `control_tolerance`, for printed ones may be rounded; the simulator is granted a relative error of `misfit` in every
     output, and more where the observations ask for it. E has the credibility, measured on synthetic data sets [2]_.
@@ -96,16 +97,16 @@ def infer_epistemic_set(
     `MisspecifiedWarning` says so.
     """
     problem, rng = problem_of(simulator), rng_of(random_seed, 4)
-    points = pool_features(observed, problem)
-    least, most = np.full((2, len(problem.outputs)), rounds.misfit), MOST_DATA_SETS * rounds.data_sets
-    box, data_sets, found = TurnedBox.whole(len(problem.epistemic)), rounds.data_sets, []
+    points, size = pool_features(observed, problem), len(problem.epistemic)
+    least, data_sets = np.full((2, len(problem.outputs)), rounds.misfit), max(rounds.data_sets, 2 * fewest_runs(size))
+    box, most, found = TurnedBox.whole(size), MOST_DATA_SETS * data_sets, []
     for number in range(MOST_ROUNDS):
         x_a = _current_x_a(estimator, observed, box, rng)
         runs = _simulate(simulator, points, box, x_a, rounds.control_tolerance, data_sets, rng, runner)
         try:
             e, row = _close_in(points, runs, box, rounds, least, random_seed + number)
         except EmptySet:  # the simulator is so wrong that what it allows lies outside
-            box = _widened(box, FURTHER)
+            box = box.widened(FURTHER)
             continue
         found.append(row | {"simulations": data_sets * len(points)})
         settled = len(found) > 1 and row["volume"] > SETTLED * found[-2]["volume"]
@@ -114,7 +115,7 @@ def infer_epistemic_set(
             break
         if number and limited:
             data_sets = min(2 * data_sets, most)
-        box = _widened(e.turned_box, ROOM)
+        box = e.turned_box.widened(ROOM)
     if not found:
         raise InputError("no X_e makes hours like the observed ones; expected observations that fit.")
     if found[-1]["plausibility"] < IMPLAUSIBLE:
@@ -191,11 +192,6 @@ def _simulate(
         f"after {TRIES} tries {sum(map(len, lacking))} of {size * len(points)} simulated hours still lack features "
         "that the observed ones have; expected simulated outputs above 0 where the observed ones are."
     )
-
-
-def _widened(box: TurnedBox, factor: float) -> TurnedBox:
-    """The box about the same centre with edges so many times as long."""
-    return TurnedBox(box.corner - (factor - 1) / 2 * box.edges.sum(axis=0), factor * box.edges)
 
 
 def _warn(row: dict[str, Any], outputs: Sequence[str], rounds: Rounds) -> None:
