@@ -125,14 +125,11 @@ def test_the_program_and_the_folder_go_into_the_study(folder, monkeypatch):
 
 
 def test_limits_are_those_that_the_replicated_study_found():
-    """The page names shapes and sizes in words; numbers are glued."""
+    """The page names a shape and sizes in words; numbers are glued."""
     found = json.loads((ROOT / "book" / "published" / "replication.json").read_text())
 
     def tails(shape):
         return [tail for row in found["systems"] if row["shape"] == shape for tail in row["tail"]]
-
-    def coverage(shape):
-        return np.mean([tail["covered"] for tail in tails(shape)])
 
     def excess(shape):
         error, least = (
@@ -141,7 +138,6 @@ def test_limits_are_those_that_the_replicated_study_found():
         return error / least
 
     shapes = {row["shape"] for row in found["systems"]}
-    assert sorted(shapes, key=coverage)[:2] in (["correlated", "trimodal"], ["trimodal", "correlated"])
     assert all(excess("outside") > 1.5 * excess(shape) for shape in shapes - {"outside"})
     pofs = [row["credible"]["pof"] for row in found["designs"]]
     assert 1e-4 < max(pof for pof in pofs if pof is not None) < 1.5e-4
