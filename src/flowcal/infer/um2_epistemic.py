@@ -48,7 +48,7 @@ FURTHER = 3.0  # width of the next box over that of one that holds no X_e
 OWN_ERROR = 0.2  # share of the covariance that the finite number of simulations may have
 MOST_DATA_SETS = 8  # times those of the first round
 ROUNDED = 0.5  # share of the covariance that rounding may have
-TRIES = 20  # to draw hours that have all features
+TRIES = 200  # to draw hours that have all features: half of the hours may be calm
 IMPLAUSIBLE = 1e-3
 """Plausibility of the observed features below which the simulator is taken to be wrong."""
 
