@@ -215,12 +215,20 @@ Markdown(
 )
 
 # %% tags=["hide-input"]
-exact = judged["as_is"]
+held = {
+    key: np.mean([row["contains"] for row in rows])
+    for key, rows in judged.items()
+}
+right = [key for key in judged if key == "as_is" or key.startswith("noise")]
 study.claim(
-    "of systems that are the simulator, E holds at least 95 %",
-    np.mean([row["contains"] for row in exact]) >= 0.95,
+    "where the simulator is right, noisy or not, E holds at least 95 %",
+    min(held[key] for key in right) >= 0.95,
 )
-noise_rows = judged["noise_2"]
+study.claim(
+    "where it is wrong, E holds at least 90 %",
+    min(held[key] for key in set(judged) - set(right)) >= 0.9,
+)
+exact, noise_rows = judged["as_is"], judged["noise_2"]
 study.claim(
     "at 2 % noise the median volume is less than ten times the least possible",
     np.median([row["volume"] / row["fisher"] for row in noise_rows]) < 10,
@@ -257,4 +265,4 @@ study.number("systems as they are", len(exact), within=1e-6)
 # At 2 % noise $E$ has a volume of {glue:text}`noisy_volume`, {glue:text}`noisy_ratio` times the least that the loads allow; on synthetic systems it holds the truth in
 # {glue:text}`noisy_held`. Outputs that are off by 0.001 leave {glue:text}`gain_volume`. A thrust that is off by 0.5 % cannot be told from another $X_e$:
 # without a stated misfit $E$ has a volume of {glue:text}`blind_volume` and {glue:text}`blind` the truth; with a misfit of 0.01 it holds
-# the truth and has {glue:text}`thrust_volume`. Some rows of the table have few systems yet.
+# the truth and has {glue:text}`thrust_volume`.
