@@ -101,7 +101,7 @@ class CredibleSet:
     @cached_property
     def volume(self) -> float:
         """Share of the unit cube, estimated from uniform points around the set."""
-        return self.box.volume * self._around.volume * len(self._inside) / self._search.drawn
+        return self.box.volume * self._search.around.volume * len(self._inside) / self._search.drawn
 
     @cached_property
     def bounding_box(self) -> Array:
@@ -118,12 +118,8 @@ class CredibleSet:
     @property
     def turned_box(self) -> TurnedBox:
         """A box around the set, turned along the directions in which it spreads."""
-        around = self._around
+        around = self._search.around
         return TurnedBox(self.box.to_x_e(around.corner[None])[0], around.edges @ self.box.edges)
-
-    @property
-    def _around(self) -> TurnedBox:
-        return self._search.around
 
     @cached_property
     def _inside(self) -> Array:
