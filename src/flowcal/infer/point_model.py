@@ -39,7 +39,7 @@ RUNS_A_TERM = 5
 
 ROUNDING = 1e-11  # relative error of a feature, and of what is fitted to it
 MOMENTS = 4  # degree up to which the distribution of X_a may differ from the assumed one
-FLATTEST = 1e-6  # size of a function, over the largest, that is told from 0
+FLATTEST = 1e-6  # relative size of a function below which it counts as 0
 DEGREE, FINER = 2, 2  # of the polynomials, and how many degrees a finer fit has more
 LEFT_OUT = 2.0  # what a fit leaves out, over how much a finer one changes it
 STEP = 1e-4  # of differences that give slopes
