@@ -6,13 +6,18 @@ import pytest
 from flowcal.challenge import PUBLISHED, TABLE_1
 from flowcal.decide.problems import compare_performance
 from flowcal.infer.models import EpistemicBox
-from flowcal.report import readings, rebuild
+from flowcal.infer.um2_aleatory import estimator_training, train_estimator
+from flowcal.report import ablation, readings, rebuild
 from flowcal.report.readings import ALEATORY, DESIGN, EPISTEMIC, SEARCH, choices_of, rules
 from flowcal.report.truth import score_set, true_uncertainty_model
 from flowcal.simulate.observed import Source, observe
 from flowcal.simulate.windfarm import WindFarm
 
 BEST = (0.6827, 0.3705, 0.6598)
+SMALL = {
+    **{"flow_runs": 100, "flow_epochs": 1, "epistemic_runs": 60, "epistemic_epochs": 1, "validation_hours": 20},
+    **{"surrogate_size": 300, "surrogate_width": 8, "surrogate_epochs": 1, "published_iterations": 2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +100,35 @@ def test_a_surrogate_is_searched_in_several_ways(f_a, reads_x_a):
 def test_a_rebuild_goes_from_hours_to_designs(observed, monkeypatch):
     monkeypatch.setattr(rebuild, "HOURS", 200)
     monkeypatch.setattr(rebuild, "JUDGED_HOURS", 1100)
-    budget = {
-        **{"flow_runs": 100, "flow_epochs": 1, "epistemic_runs": 60, "epistemic_epochs": 1, "validation_hours": 20},
-        **{"surrogate_size": 300, "surrogate_width": 8, "surrogate_epochs": 1, "published_iterations": 2},
-    }
-    verdict = rebuild.rebuild(0, WindFarm(), observed, BEST, budget)
+    verdict = rebuild.rebuild(0, WindFarm(), observed, BEST, SMALL)
     box = score_set(EpistemicBox(verdict["low"], verdict["high"]), verdict["best_guess"])
     assert {name: verdict[name] for name in box} == box
     assert np.shape(verdict["bounds"]) == (2, 3)
     assert len(verdict["designs"]) == 8  # four problems, X_a from two sources
     assert all(design["difference"] < 0.05 for design in verdict["designs"].values())
+
+
+def test_the_ablation_goes_from_the_papers_way_to_ours(observed, monkeypatch):
+    monkeypatch.setattr(ablation, "JUDGED_HOURS", 1100)
+    ours = {"estimator_runs": 2000, "shared_data_sets": 400, "population_draws": 8, "population_replicates": 1}
+    emulator = {"emulator_runs": 2000, "emulator_epochs": 1, "refinement_runs": 200, "refinement_epochs": 1}
+    search = {"severity_runs": 300, "design_starts": 1, "design_hours": 100, "pof_calls": 1100}
+    few = observed.isel(sample=slice(None, None, 10))  # ten hours of each control point
+    weights = train_estimator(WindFarm(), 2000, estimator_training(2))
+    stages = [
+        ablation.ablate(stage, WindFarm(), few, BEST, SMALL | ours | emulator | search, weights)["rows"]
+        for stage in range(ablation.STAGES)
+    ]
+    (fit,), (fresh,), others = stages
+    assert fit["best_guess_distance"] < 1e-9
+    assert fit["simulations"] < 1000
+    assert fresh["change"] == "fresh seeds"
+    by_change = {row["change"]: row for row in others}
+    assert len(by_change) == len(others) == 9
+    one_round, rounds = (by_change[name] for name in ("all hours as one data set, one round", "more rounds"))
+    assert rounds["contains"]
+    assert rounds["volume"] < 1e-3 < one_round["volume"]  # the estimator is nearly untrained
+    assert rounds["simulations"] > one_round["simulations"]
+    for row in (fresh, *others):
+        assert set(row["designs"]) == {"performance", "reliability"}
+        assert all(design["difference"] < 0.05 for design in row["designs"].values())

@@ -20,6 +20,7 @@ from flowcal.infer.train import Training
 from flowcal.infer.um1 import TRAINING, UM1Settings, aleatory_flow, aleatory_runs
 from flowcal.infer.um2 import UM2Settings
 from flowcal.infer.um2_epistemic import Rounds
+from flowcal.report.boxes import judge_least_squares
 from flowcal.report.replication import ReplicationError, read_replication, replicate, summarise, take_up
 from flowcal.report.synthetic import SHAPES, judge, judge_designs, judge_paper, synthetic_system
 from flowcal.simulate.windfarm import WindFarm
@@ -148,3 +149,13 @@ def test_designs_are_judged_under_the_truth(estimator):
     assert row["truth"]["pof"] == pytest.approx(1e-4, rel=0.02)  # the constraint binds, and the truth keeps it exactly
     assert row["credible"]["level"] >= row["plain"]["level"] or row["credible"]["pof"] is None
     assert 1 < row["truth"]["j"] < 10
+
+
+def test_least_squares_on_a_noisy_and_on_a_wrong_box():
+    """Its ellipsoid knows of noise, and nothing of a wrong simulator."""
+    noisy, wrong = (judge_least_squares(2, key) for key in ("noise_2", "gain_1e-3"))
+    assert noisy["contains"]
+    assert 1e-8 < noisy["volume"] < 1e-5
+    assert (wrong["contains"], wrong["volume"]) == (None, None)
+    assert 1e-3 < wrong["off"] < 0.1
+    assert wrong["simulations"] < noisy["simulations"]

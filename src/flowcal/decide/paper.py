@@ -2,8 +2,8 @@
 
 The surrogate is a fully connected network with two hidden layers for every time step. All are computed as one batch.
 Their width, their inputs and the size of their training set are not published [1]_. Here all inputs go in and all
-outputs of the step come out. The runs lie where the designs need them: X_a from f_a, X_e in E, X_c uniform, and the
-seed fixed as in the rest of the paper.
+outputs of the step come out. The runs lie where the designs need them: X_a uniform or from f_a, X_e in E, X_c uniform,
+and the seed fixed as in the rest of the paper.
 
 For every control point that a particle of the swarm [2]_ [3]_ tries, X_e is sampled from E; X_a is given, sampled
 uniformly from [0, 1] as section 4.1 words it [1]_, or from f_a. The objective is the least mean over the X_e, and the
@@ -127,12 +127,14 @@ def surrogate_runs(
     model: UncertaintyModel,
     size: int,
     random_seed: int,
+    uniform: bool = False,
     runner: Runner | None = None,
 ) -> xr.Dataset:
-    """Simulations to train a surrogate on: X_a from f_a, X_e uniform on E, X_c uniform, the seed fixed."""
+    """Simulations to train a surrogate on: X_a from f_a or `uniform`, X_e in E, X_c uniform, the seed fixed."""
     check_counts(size=size)
     rng, problem = rng_of(random_seed, 12), problem_of(simulator)
-    x = np.hstack([model.f_a.sample(size, rng), model.e.sample(size, rng), rng.random((size, len(problem.control)))])
+    x_a = rng.random((size, len(problem.aleatory))) if uniform else model.f_a.sample(size, rng)
+    x = np.hstack([x_a, model.e.sample(size, rng), rng.random((size, len(problem.control)))])
     return run_campaign(simulator, x, np.full(size, FIXED_SEED), runner, all_needed=False)
 
 

@@ -41,7 +41,6 @@ __all__ = ["IMPLAUSIBLE", "MisspecifiedWarning", "Rounds", "infer_epistemic_set"
 Array = NDArray[np.float64]
 
 FEWEST_X_A = 5_000  # draws that the X_a of simulated hours are taken from
-MOST_ROUNDS = 10
 SETTLED = 0.5  # a round that leaves more than this share of the volume before is the last
 ROOM = 2.0  # width of a round's box over that of the set before
 FURTHER = 3.0  # width of the next box over that of one that holds no X_e
@@ -62,7 +61,7 @@ class Rounds:
     """How X_e is inferred from all hours.
 
     The first round simulates so many data sets, an hour for each control point, or as many as there have to be for the
-    number of epistemic inputs (350 for three, 4,950 for eight). Rounds go on until E gets no smaller;
+    number of epistemic inputs (350 for three, 4,950 for eight). Rounds go on until E gets no smaller, at most so many;
     they double their data sets where it is their number that limits E. The control points are known within
     `control_tolerance`, for printed ones may be rounded; the simulator is granted a relative error of `misfit` in every
     output, and more where the observations ask for it. E has the credibility, measured on synthetic data sets [2]_.
@@ -72,9 +71,11 @@ class Rounds:
     control_tolerance: float = 0.0
     misfit: float = 0.0
     credibility: float = 0.99
+    most: int = 10
 
     def __post_init__(self) -> None:
         check_counts(100, data_sets=self.data_sets)
+        check_counts(most=self.most)
         check_range(0, 1, credibility=self.credibility)
         check_range(0, 1, "[)", control_tolerance=self.control_tolerance, misfit=self.misfit)
 
@@ -100,7 +101,7 @@ def infer_epistemic_set(
     points, size = pool_features(observed, problem), len(problem.epistemic)
     least, data_sets = np.full((2, len(problem.outputs)), rounds.misfit), max(rounds.data_sets, 2 * fewest_runs(size))
     box, most, found = TurnedBox.whole(size), MOST_DATA_SETS * data_sets, []
-    for number in range(MOST_ROUNDS):
+    for number in range(rounds.most):
         x_a = _current_x_a(estimator, observed, box, rng)
         runs = _simulate(simulator, points, box, x_a, rounds.control_tolerance, data_sets, rng, runner)
         try:

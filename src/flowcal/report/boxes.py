@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import chi2
@@ -14,19 +15,21 @@ from flowcal.challenge import ALEATORY, LOADS, PROBLEM, TABLE_1
 from flowcal.files import Weights
 from flowcal.infer.contrasts import hours_by_point
 from flowcal.infer.credible_set import CredibleSet
+from flowcal.infer.least_squares import fit_contrasts
 from flowcal.infer.um2_aleatory import AleatoryEstimator
 from flowcal.infer.um2_epistemic import Rounds, infer_epistemic_set
-from flowcal.report.synthetic import ENTROPY, HOURS, synthetic_system
+from flowcal.report.synthetic import ENTROPY, HOURS, SyntheticSystem, synthetic_system
 from flowcal.simulate.campaign import run_campaign
 from flowcal.simulate.imperfect import NoisyBox, Perturbed
 from flowcal.simulate.simulator import Simulator, fresh_seeds
 from flowcal.simulate.windfarm import WindFarm
 
-__all__ = ["BOXES", "Box", "fisher_volume", "judge_box"]
+__all__ = ["BOXES", "Box", "fisher_volume", "judge_box", "judge_least_squares"]
 
 Array = NDArray[np.float64]
 
 STEP = 1e-6  # of differences that give slopes
+STARTS, CREDIBILITY = 2, 0.99  # of least squares
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,8 @@ def judge_box(number: int, key: str, weights: Weights, rounds: Rounds) -> dict[s
     The weights are those of an `AleatoryEstimator` for the box's simulator. `fisher` is the volume that loads with such
     noise allow at best, where there is noise.
     """
-    start, box, rng = time.perf_counter(), BOXES[key], np.random.default_rng([ENTROPY, number, 1])
-    made = synthetic_system(WindFarm(), number)
-    x_c = np.repeat(TABLE_1, HOURS, axis=0)
-    x = np.column_stack([made.x_a, np.tile(made.x_e, (len(x_c), 1)), x_c])
-    runs = run_campaign(box.system(rng), x, fresh_seeds(len(x), rng))
-    observed = runs[["y"]].assign(x_c=(("sample", "control"), x_c))
+    start, box = time.perf_counter(), BOXES[key]
+    made, observed = _observed_system(number, box)
     estimator = AleatoryEstimator.from_weights(weights, "cpu")
     found = infer_epistemic_set(box.simulator, observed, estimator, rounds, number)
     e, rows = CredibleSet.from_weights(found), found.header["found"]["rounds"]
@@ -102,6 +101,38 @@ def judge_box(number: int, key: str, weights: Weights, rounds: Rounds) -> dict[s
         "fisher": None if noise is None else fisher_volume(made.x_e, noise, minutes, rounds.credibility),
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def judge_least_squares(number: int, key: str) -> dict[str, Any]:
+    """Fit X_e of the same system to the same hours by least squares on load contrasts, and compare with its truth.
+
+    `contains` says whether the Fisher ellipsoid of 99 % holds the truth, and `volume` how large it is. Where hours do
+    not differ, the ellipsoid is the point itself; both are None, and only the distance `off` says how good it is.
+    """
+    start, box = time.perf_counter(), BOXES[key]
+    made, observed = _observed_system(number, box)
+    noisy = isinstance(box.simulator, NoisyBox)
+    fit = fit_contrasts(box.simulator, observed, hours=HOURS if noisy else 1, starts=STARTS)
+    off = made.x_e - fit.x_e
+    sized = bool(fit.covariance.any())
+    contains = off @ np.linalg.solve(fit.covariance, off) <= chi2.ppf(CREDIBILITY, len(off)) if sized else None
+    return {
+        "number": number,
+        "contains": None if contains is None else bool(contains),
+        "volume": fit.ellipsoid_volume(CREDIBILITY) if sized else None,
+        "off": float(np.linalg.norm(off)),
+        "simulations": fit.simulations,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def _observed_system(number: int, box: Box) -> tuple[SyntheticSystem, xr.Dataset]:
+    """A synthetic system, and its hours as the box has them observed."""
+    rng, made = np.random.default_rng([ENTROPY, number, 1]), synthetic_system(WindFarm(), number)
+    x_c = np.repeat(TABLE_1, HOURS, axis=0)
+    x = np.column_stack([made.x_a, np.tile(made.x_e, (len(x_c), 1)), x_c])
+    runs = run_campaign(box.system(rng), x, fresh_seeds(len(x), rng))
+    return made, runs[["y"]].assign(x_c=(("sample", "control"), x_c))
 
 
 def fisher_volume(x_e: Array, noise: float, minutes: list[int], credibility: float) -> float:

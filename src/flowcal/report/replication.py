@@ -24,7 +24,8 @@ from flowcal.infer.um1 import TRAINING, UM1Settings
 from flowcal.infer.um2 import UM2Settings
 from flowcal.infer.um2_aleatory import estimator_training, train_estimator
 from flowcal.infer.um2_epistemic import Rounds
-from flowcal.report.boxes import BOXES, judge_box
+from flowcal.report.ablation import STAGES, ablate
+from flowcal.report.boxes import BOXES, judge_box, judge_least_squares
 from flowcal.report.readings import read_aleatory, read_design, read_epistemic
 from flowcal.report.rebuild import rebuild
 from flowcal.report.scorecard import Scorecard
@@ -156,9 +157,9 @@ def write_replication(
     of an earlier call with the same code and settings, or published ones, are not judged again, and count.
     """
     study = Study("score", "full")
-    full, modest = chapter_budget("shared", "full"), chapter_budget("designs", "quick")
+    full, modest = (chapter_budget(*of) for of in (("population", "full"), ("designs", "quick")))
     step_2 = chapter_budget("epistemic", "full")
-    rounds = Rounds(full["shared_data_sets"])
+    rounds = Rounds(chapter_budget("shared", "full")["shared_data_sets"])
     ours = {"settings": UM2Settings(rounds, full["population_draws"], full["population_replicates"])}
     runs, training = modest["emulator_runs"], emulator_training(modest["emulator_epochs"])
     spent = DesignSettings(runs, training, runs, training, SEEDS, Effort(modest["design_starts"]))
@@ -169,7 +170,7 @@ def write_replication(
         published = read_replication()
     except ArtifactError:  # judged for the first time
         published = {}
-    rows, recipes = {}, {}
+    verdicts = _Verdicts(published, scheduler)
     kinds: tuple[tuple[str, Callable[..., dict[str, Any]], int, dict[str, Any], tuple[str, str]], ...] = (
         ("systems", judge, systems, ours, ("shared", "estimator")),
         ("paper", judge_paper, paper_systems, theirs, ("aleatory", "flow_fixed")),
@@ -177,67 +178,74 @@ def write_replication(
     )
     for name, function, count, spending, network in kinds:
         settings = spending | {"simulator": study.simulator}
-        folder = verdict_folder(function, settings | {"weights": study.origin(*network)})
-        recipes[name] = folder.name
-        if published.get("recipes", {}).get(name) == folder.name:
-            take_up(folder, published[name])
-        settings["weights"] = study.read(*network)
-        rows[name] = replicate(folder, range(min(systems, count)), function, scheduler, **settings)
-    summary = summarise(rows["systems"])
-    write_json(find_root() / PUBLISHED, {"summary": summary, "recipes": recipes} | rows)
+        origin, weights = study.origin(*network), study.read(*network)
+        verdicts.add(name, function, min(systems, count), origin, weights=weights, **settings)
+    summary = summarise(verdicts.found["systems"])
+    write_json(find_root() / PUBLISHED, {"summary": summary, **verdicts.found})
     return summary
 
 
 def write_readings(trainings: int, rebuilds: int, scheduler: str | None = None) -> None:
-    """Judge so many trainings of each step in the multiverse, twice as many surrogates, and so many rebuilds of UM1.
+    """Judge so many trainings of each step in the multiverse, twice as many surrogates, so many rebuilds of UM1.
 
-    The verdicts are published as JSON. The chapter 'observations' has to have been run at `full`. Trainings of an
-    earlier call with the same code and settings, or published ones, are not repeated, and count.
+    The ablation is judged too. The verdicts are published as JSON. The chapters 'observations' and 'shared' have to
+    have been run at `full`. Trainings of an earlier call with the same code and settings, or published ones, are not
+    repeated, and count.
     """
     study, root = Study("score", "full"), find_root()
     card = read_record(Scorecard, root / READINGS.with_name("scorecard.json"))
     best = next(row.x_c for row in card.designs if (row.source, row.problem) == ("truth", "performance"))
     published = read_json(root / READINGS) if (root / READINGS).exists() else {}
     budget = {key: value for name in REBUILT_IN for key, value in chapter_budget(name, "full").items()}
-    verdicts: dict[str, Any] = {"recipes": {}}
-
-    def judged(name: str, function: Callable[..., dict[str, Any]], count: int, **settings: Any) -> Any:
-        folder = verdict_folder(function, settings)
-        verdicts["recipes"][name] = folder.name
-        if published.get("recipes", {}).get(name) == folder.name:
-            take_up(folder, published[name])
-        verdicts[name] = replicate(folder, range(count), function, scheduler, **settings)
-        return verdicts[name]
-
+    verdicts = _Verdicts(published, scheduler)
     common = {"simulator": study.simulator, "observed": study.read("observations", "observed")}
-    f_a = [row["draws"] for row in judged("aleatory", read_aleatory, trainings, **common)][:trainings]
-    judged("epistemic", read_epistemic, trainings, f_a=f_a, **common)
-    judged("design", read_design, 2 * trainings, simulator=study.simulator, f_a=f_a, best=best)
-    judged("rebuild", rebuild, rebuilds, best=best, budget=budget, **common)
-    write_json(root / READINGS, verdicts)
+    f_a = [row["draws"] for row in verdicts.add("aleatory", read_aleatory, trainings, **common)][:trainings]
+    verdicts.add("epistemic", read_epistemic, trainings, f_a=f_a, **common)
+    verdicts.add("design", read_design, 2 * trainings, simulator=study.simulator, f_a=f_a, best=best)
+    common |= {"best": best, "budget": budget}
+    verdicts.add("rebuild", rebuild, rebuilds, **common)
+    common["budget"] = budget | chapter_budget("shared", "full") | chapter_budget("population", "full")
+    origin, weights = study.origin("shared", "estimator"), study.read("shared", "estimator")
+    verdicts.add("ablation", ablate, STAGES, origin, weights=weights, **common)
+    write_json(root / READINGS, verdicts.found)
 
 
 def write_boxes(systems: int, scheduler: str | None = None) -> None:
     """Judge E on so many systems for each of `BOXES`, with the quick profile's estimator of X_a, and publish as JSON.
 
-    Verdicts of an earlier call with the same code and settings, or published ones, are not repeated, and count.
+    Least squares is judged on the same systems. Verdicts of an earlier call with the same code and settings, or
+    published ones, are not repeated, and count.
     """
     study, root, budget = Study("score", "full"), find_root(), chapter_budget("shared", "quick")
     published = read_json(root / JUDGED_BOXES) if (root / JUDGED_BOXES).exists() else {}
-    verdicts: dict[str, Any] = {"recipes": {}}
+    verdicts = _Verdicts(published, scheduler)
     for key, box in BOXES.items():
         name = f"estimator_{digest(box.simulator.identity)[:8]}"
         training = estimator_training(budget["estimator_epochs"])
         weights = study.keep(
             name, train_estimator, simulator=box.simulator, size=budget["estimator_runs"], training=training
         )
-        settings = {"key": key, "rounds": Rounds(misfit=box.misfit)}
-        folder = verdict_folder(judge_box, settings | {"weights": study.origin("score", name)})
-        verdicts["recipes"][key] = folder.name
-        if published.get("recipes", {}).get(key) == folder.name:
-            take_up(folder, published[key])
-        verdicts[key] = replicate(folder, range(systems), judge_box, scheduler, weights=weights, **settings)
-        write_json(root / JUDGED_BOXES, {**published, **verdicts})
+        origin, rounds = study.origin("score", name), Rounds(misfit=box.misfit)
+        verdicts.add(key, judge_box, systems, origin, weights=weights, key=key, rounds=rounds)
+        verdicts.add(f"{key}, least squares", judge_least_squares, systems, key=key)
+        write_json(root / JUDGED_BOXES, {**published, **verdicts.found})
+
+
+class _Verdicts:
+    """Verdicts found by name, with the recipes that made them; published ones of the same recipe are taken up."""
+
+    def __init__(self, published: Mapping[str, Any], scheduler: str | None) -> None:
+        self.published, self.scheduler = published, scheduler
+        self.found: dict[str, Any] = {"recipes": {}}
+
+    def add(self, name: str, function: Callable[..., Any], count: int, origin: Any = None, **settings: Any) -> Any:
+        """Judge so many numbers; in the recipe, the origin of networks stands for the weights among the settings."""
+        folder = verdict_folder(function, settings | ({"weights": origin} if origin else {}))
+        self.found["recipes"][name] = folder.name
+        if self.published.get("recipes", {}).get(name) == folder.name:
+            take_up(folder, self.published[name])
+        self.found[name] = replicate(folder, range(count), function, self.scheduler, **settings)
+        return self.found[name]
 
 
 def read_replication() -> dict[str, Any]:
