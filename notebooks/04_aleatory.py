@@ -96,7 +96,7 @@ observed = study.read("observations", "observed")
 # feed-forward units, width 64, residual connections, layer norms and dropout 0.1. The paper does not list a positional encoding, so
 # there is none: the network sees which minutes an hour has, not their order. The mean over the sixty encoded minutes is the summary,
 # and the control point joins it. Outputs are scaled by their logarithm. The paper does not state these last choices. The appendix
-# {doc}`13_readings` tries the alternatives. In the readings tried there, a flow that is trained with a fixed seed and has a positional
+# {doc}`14_readings` tries the alternatives. In the readings tried there, a flow that is trained with a fixed seed and has a positional
 # encoding gives an $f_a$ that is about nine times or more as far from the truth as without one. We noticed this in results scored by the
 # truth, and only then read the paper's list of parts literally. The held-out loss with the fixed seed prefers the encoding.
 

@@ -7,7 +7,16 @@ import xarray as xr
 
 from flowcal.challenge import PROBLEM, TABLE_1
 from flowcal.errors import InputError
-from flowcal.infer.checks import calibrate, coverage, energy_distance, predict_hours, predictive_levels, uniform_band
+from flowcal.infer.checks import (
+    calibrate,
+    coverage,
+    energy_distance,
+    predict_hours,
+    predictive_levels,
+    probability_box,
+    share_beyond_chance,
+    uniform_band,
+)
 from flowcal.infer.hour_posterior import HourPosterior
 from flowcal.infer.models import EpistemicBox, PooledDraws, UncertaintyModel
 from flowcal.infer.um1 import aleatory_flow, aleatory_runs
@@ -106,3 +115,34 @@ def test_predictive_levels_are_uniform_for_the_right_model_only(model, rng):
 def test_calibration_of_a_real_flow_has_its_names():
     result = calibrate(HourPosterior(aleatory_flow(PROBLEM), 1), aleatory_runs(WindFarm(), 20, "fresh", 1), 10, 1)
     assert result.parameter.values.tolist() == ["X_a1", "X_a2"]
+
+
+def test_a_probability_box_holds_the_tail_of_blurred_values():
+    """In nearly all of a hundred repetitions, at all places at once; and no tighter than the number of hours allows."""
+    rng, at = np.random.default_rng(1), np.linspace(0, 1, 21)
+    held = 0
+    for _ in range(100):
+        x = rng.beta(2, 5, 200)
+        centre = x + rng.normal(0, 0.05, 200)
+        draws = centre + rng.normal(0, 0.05, (100, 200))
+        low, high = probability_box(draws, at, level=0.9)
+        truth = scipy.stats.beta(2, 5).sf(at)
+        held += bool(np.all((low <= truth) & (truth <= high)))
+        assert np.all(high - low >= 0)
+    assert held >= 90
+    assert high[-1] == pytest.approx(np.sqrt(np.log(20) / 400) + 2 / 101)
+
+
+@pytest.mark.parametrize(
+    ("draws", "at", "level"), [([0.5], [0.5], 0.9), ([[0.5]], [[0.5]], 0.9), ([[0.5]], [0.5], 1.0), ([[]], [0.5], 0.9)]
+)
+def test_a_probability_box_of_nothing_is_refused(draws, at, level):
+    with pytest.raises(InputError):
+        probability_box(draws, at, level)
+
+
+def test_bars_beyond_chance_are_counted():
+    rng = np.random.default_rng(1)
+    uniform = xr.DataArray(rng.random((2, 500, 6)), dims=("quantity", "sample", "output"))
+    assert share_beyond_chance(uniform) < 0.12
+    assert share_beyond_chance(uniform**2) > 0.5

@@ -55,6 +55,7 @@ def test_status_lists_every_chapter(in_project, capsys):
         "aleatory",
         "epistemic",
         "shared",
+        "population",
         "intervals",
         "surrogate",
         "designs",

@@ -41,8 +41,8 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-# What there is now; whoever raises them says why. The last time: E for any black box, with misfit, and its judges.
-MOST_LINES, MOST_FILES, LONGEST_FILE = 15_280, 75, 400
+# What there is now; whoever raises them says why. The last time: the ablation, least squares on boxes, probability boxes.
+MOST_LINES, MOST_FILES, LONGEST_FILE = 15_630, 76, 400
 
 
 def pins(text):

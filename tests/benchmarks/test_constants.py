@@ -26,10 +26,10 @@ IN_CHAPTERS = [
     ("04_aleatory", "flow_epochs = 6", "flow_epochs = 1"),
     ("04_aleatory", "flow_runs = 4000", "flow_runs = 400"),
     ("05_epistemic", "LEVEL = 0.5", "LEVEL = 0.9"),
-    ("07_intervals", "ALPHAS = (0.95, 0.999)", "ALPHAS = (0.9, 0.999)"),
-    ("08_surrogate", "surrogate_epochs = 8", "surrogate_epochs = 2"),
-    ("11_other_truths", '["pof"] > 0.99 * EPSILON', '["pof"] > 0.1 * EPSILON'),
-    ("13_readings", 'row["volume"] <= 0.05', 'row["volume"] <= 0.5'),
+    ("08_intervals", "ALPHAS = (0.95, 0.999)", "ALPHAS = (0.9, 0.999)"),
+    ("09_surrogate", "surrogate_epochs = 8", "surrogate_epochs = 2"),
+    ("12_other_truths", '["pof"] > 0.99 * EPSILON', '["pof"] > 0.1 * EPSILON'),
+    ("14_readings", 'row["volume"] <= 0.05', 'row["volume"] <= 0.5'),
 ]
 IN_PACKAGE = [
     ("simulate/windfarm.py", "LAG = 0.9", "LAG = 0.91", "test_windfarm"),

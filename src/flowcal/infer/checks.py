@@ -13,6 +13,8 @@ References
    Statistical Planning and Inference 143, 2013, doi:10.1016/j.jspi.2013.03.018.
 .. [5] A. Gelman, X.-L. Meng and H. Stern, "Posterior predictive assessment of model fitness via realized
    discrepancies", Statistica Sinica 6, 1996.
+.. [6] P. Massart, "The Tight Constant in the Dvoretzky-Kiefer-Wolfowitz Inequality", Annals of Probability 18(3), 1990,
+   doi:10.1214/aop/1176990746.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,6 +43,8 @@ __all__ = [
     "energy_distance",
     "predict_hours",
     "predictive_levels",
+    "probability_box",
+    "share_beyond_chance",
     "uniform_band",
 ]
 
@@ -193,3 +197,36 @@ def predictive_levels(observed: xr.Dataset, predicted: xr.Dataset, rng: np.rando
         )
         levels.append(seen.copy(data=(below + rng.random(below.shape) * (upto - below)) / len(expected)))
     return xr.concat(levels, xr.Variable("quantity", ["mean", "peak"])).rename("level")
+
+
+def share_beyond_chance(levels: xr.DataArray, bins: int = 10) -> float:
+    """Share of the bars of all histograms of levels, from `predictive_levels`, beyond the 95 % band of uniform ones."""
+    check_counts(bins=bins)
+    expected = binom.ppf([0.025, 0.975], levels.sizes["sample"], 1 / bins)
+    by_sample = levels.transpose("sample", ...).values.reshape(levels.sizes["sample"], -1)
+    bars = np.array([np.histogram(column, bins, (0, 1))[0] for column in by_sample.T])
+    return float(np.mean((bars < expected[0]) | (bars > expected[1])))
+
+
+def probability_box(draws: ArrayLike, at: ArrayLike, level: float = 0.95) -> NDArray[np.float64]:
+    """Bounds (2, m) on the probability that X exceeds each of values `at` (m,), whatever the distribution of X.
+
+    `draws` (n, hours) are posterior draws of each hour's X. An hour's X is taken to lie between its smallest and its
+    largest draw, which a share of 2 / (n + 1) may miss. The Dvoretzky-Kiefer-Wolfowitz inequality [6]_ adds what the
+    number of hours leaves open at this level.
+
+    Examples
+    --------
+    >>> hours = np.random.default_rng(1).random(1000)
+    >>> probability_box(np.tile(hours, (500, 1)), at=[0.5]).round(2).tolist()
+    [[0.45], [0.54]]
+    """
+    draws, at = as_numbers(draws, "draws"), as_numbers(at, "at")
+    if draws.ndim != 2 or not draws.size or at.ndim != 1:
+        raise InputError(f"draws have shape {draws.shape}, at has {at.shape}; expected (n, hours) and (m,), not empty.")
+    check_range(0, 1, level=level)
+    room = np.sqrt(np.log(2 / (1 - level)) / (2 * draws.shape[1])) + 2 / (len(draws) + 1)
+    ends = np.sort(draws.min(axis=0)), np.sort(draws.max(axis=0))
+    low, high = (1 - np.searchsorted(end, at, side="right") / draws.shape[1] for end in ends)
+    bounds: NDArray[np.float64] = np.clip([low - room, high + room], 0, 1)
+    return bounds

@@ -18,7 +18,7 @@ from flowcal.problem import check_counts, rng_of
 from flowcal.simulate.campaign import Runner
 from flowcal.simulate.simulator import Simulator
 
-__all__ = ["UM2", "UM2Settings", "infer_um2", "infer_um2_f_a"]
+__all__ = ["UM2", "UM2Settings", "add_f_a", "infer_um2", "infer_um2_f_a"]
 
 VALUES_OF_X_E = 4  # posterior draws from E at which f_a is inferred
 
@@ -76,17 +76,28 @@ def infer_um2(
 ) -> Weights:
     """UM2 of all observed hours, one or more, for `UM2.from_weights`.
 
-    The random seed may be one for all, or three: for E, for the values of X_e, and for f_a. The weights are those of E,
-    for `CredibleSet.from_weights`; the header has f_a, as `infer_population` returns it, and the seconds spent.
+    The random seed may be one for all, or three: for E, for the values of X_e, and for f_a.
     """
     e_seed, *other_seeds = (random_seed,) * 3 if isinstance(random_seed, int) else random_seed
     start = time.perf_counter()
-    found = infer_epistemic_set(simulator, observed, estimator, settings.rounds, e_seed, runner)
-    e = CredibleSet.from_weights(found)
-    middle = time.perf_counter()
-    f_a = infer_um2_f_a(estimator, observed, e, settings, other_seeds)
-    seconds = {"e": round(middle - start, 1), "f_a": round(time.perf_counter() - middle, 1)}
-    return Weights(found.header | {"f_a": f_a, "seconds": seconds}, found.tensors)
+    e = infer_epistemic_set(simulator, observed, estimator, settings.rounds, e_seed, runner)
+    seconds = {"e": round(time.perf_counter() - start, 1)}
+    um_2 = add_f_a(e, estimator, observed, settings, other_seeds)
+    return Weights(um_2.header | {"seconds": seconds | um_2.header["seconds"]}, um_2.tensors)
+
+
+def add_f_a(
+    e: Weights, estimator: AleatoryEstimator, observed: xr.Dataset, settings: UM2Settings, random_seeds: Sequence[int]
+) -> Weights:
+    """UM2 of observed hours with the E that `infer_epistemic_set` found from them, for `UM2.from_weights`.
+
+    The weights are those of E, for `CredibleSet.from_weights`; the header has f_a, as `infer_population` returns it,
+    and the seconds spent.
+    """
+    start = time.perf_counter()
+    f_a = infer_um2_f_a(estimator, observed, CredibleSet.from_weights(e), settings, random_seeds)
+    seconds = {"f_a": round(time.perf_counter() - start, 1)}
+    return Weights(e.header | {"f_a": f_a, "seconds": seconds}, e.tensors)
 
 
 def infer_um2_f_a(

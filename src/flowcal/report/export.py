@@ -68,7 +68,7 @@ class SubmissionError(FlowcalError):
 def inferred_models(study: Study) -> dict[str, UncertaintyModel]:
     """The uncertainty models 'UM1', the rebuilt paper method, and 'UM2', ours."""
     um_1, pooled = study.read("epistemic", "um_1"), PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed"))
-    um_2 = UM2.from_weights(study.read("shared", "um_2")).model
+    um_2 = UM2.from_weights(study.read("population", "um_2")).model
     return {"UM1": UncertaintyModel(pooled, EpistemicBox(um_1["low"], um_1["high"])), "UM2": um_2}
 
 
@@ -78,7 +78,7 @@ def inferred_replicates(study: Study, most: int, random_seed: int) -> dict[str, 
     UM1's hours are resampled with the seed; UM2's replicates were stored with its f_a.
     """
     f_a, rng = PooledDraws.from_dataset(study.read("aleatory", "f_a_fixed")), np.random.default_rng(random_seed)
-    stored = UM2.from_weights(study.read("shared", "um_2")).replicates
+    stored = UM2.from_weights(study.read("population", "um_2")).replicates
     if most < 1:
         raise InputError(f"most is {most}; expected a whole number from 1 up.")
     every = max(1, len(stored) // most)

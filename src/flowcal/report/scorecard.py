@@ -196,7 +196,7 @@ def _sets(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
         yield team, scored(EpistemicBox(low, high), entry.x_e_best)
     um_1 = study.read("epistemic", "um_1")
     yield "UM1", scored(EpistemicBox(um_1["low"], um_1["high"]), um_1["best_guess"])
-    for source, name in ((TOLERANT, "e_tolerant"), ("UM2", "um_2")):
+    for source, name in ((TOLERANT, "e_tolerant"), ("UM2", "e")):
         e = CredibleSet.from_weights(study.read("shared", name))
         yield source, scored(e, e.posterior_sample(DRAWS, np.random.default_rng(1)).mean(axis=0).tolist())
     truth = true_uncertainty_model().e
@@ -208,7 +208,7 @@ def _distributions(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
     scores = {
         "UM1": study.read("aleatory", "score_fixed_seed"),
         "UM1, fresh seeds": study.read("aleatory", "score_fresh_seeds"),
-        "UM2": study.read("shared", "score"),
+        "UM2": study.read("population", "score"),
     }
     moments = ("mean", "standard_deviation", "correlation")
     for source, score in scores.items():

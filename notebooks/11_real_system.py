@@ -10,7 +10,7 @@
 # # The real system
 #
 # *What do the organisers' own hundred hours say?* They were observed at one control point, which is printed with three digits.
-# Everything of *What observations share* is applied to them as it stands. Where the organisers' file is not at hand
+# The methods of {doc}`06_shared` and {doc}`07_population` are applied to them unchanged. Where the organisers' file is not at hand
 # (`flowcal fetch` brings it), a hundred hours of the embedded system at the same point take its place, and the page says so.
 
 # %% tags=["parameters"]
@@ -76,10 +76,10 @@ print(
 # %% [markdown]
 # ## One control point, and not quite known
 #
-# At one control point, two ratios of loads cannot tell three unknowns. The features of the powers add to them, but they are
-# noisy. Nothing in the method changes for that. The price of generality shows here: one control point leaves a large and curved
-# $E$, of which polynomials and a linear summary tell less than features made for this box could. And the printed control point, 0.533 and
-# 0.666 and 0.5, may have been rounded or cut: every simulated hour has one of its own within 0.001 of it.
+# At one control point there are two ratios of loads for three unknowns. The features of the powers help, but they are noisy. The method
+# stays the same. Its generality has a price here: $E$ is large and curved, and polynomials with a linear summary describe it less well than
+# features made for this box could. Also, the printed control point, 0.533, 0.666 and 0.5, may be rounded or cut. So every simulated hour
+# has its own control point within 0.001 of it.
 
 # %%
 rounds = Rounds(shared_data_sets, control_tolerance=1e-3)
@@ -107,9 +107,9 @@ study.claim(
 )
 
 # %% [markdown]
-# The truth of the embedded real system, called *the specification* here, was made after the same hours: its $X_e^*$ was read off
-# them with the noise-free equations in hand. That a method which knows
-# only a black box finds it is a check of the method. If the printed point is taken as exact, no $X_e$ fits:
+# The truth of the embedded real system, here called *the specification*, was derived from the same hours: $X_e^*$ was solved for with the
+# noise-free equations of the box. A method that only knows a black box should find it too, and this checks the method. If the printed
+# control point is taken as exact, no $X_e$ fits:
 
 # %% tags=["nbval-ignore-output"]
 exact = replace(rounds, control_tolerance=0.0)
@@ -149,9 +149,8 @@ figures.present(
 )
 
 # %% [markdown]
-# $E$ is a streak along $X_{e3}$, which these hours tell least. As long as the box of the last round ends the streak, and not the hours,
-# another round follows. Whether a published box meets it, intervals alone need not say; the last row does, from points drawn from
-# both.
+# $E$ is long in the direction of $X_{e3}$, which these hours determine least. The last row of the table says whether a published box and $E$
+# have points in common, by sampling both. Their intervals alone would not show it.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 published = {
@@ -214,8 +213,8 @@ Markdown(
 # %% [markdown]
 # ## $f_a$ from a hundred hours
 #
-# The specification's $f_a$, too, was fitted to the organisers' hours, by someone who knew the noise: agreement shows that nothing
-# was lost on the way, not that either is true.
+# The specification's $f_a$ was also fitted to the organisers' hours, with the law of the noise known. Agreement with it shows that the
+# method loses nothing, not that either is true.
 
 # %%
 f_a, replicates, inferred = um_2.f_a, um_2.replicates, um_2.inferred
@@ -311,4 +310,4 @@ study.number("order of the volume of the box", np.log10(box_volume), within=0.1)
 #
 # A hundred hours, {glue:text}`source`, at one control point known to 0.001 leave an $E$ of volume {glue:text}`volume` in a box of
 # {glue:text}`box_volume`, after {glue:text}`simulations` simulations; it {glue:text}`holds` the specification's $X_e^*$. Their $f_a$ is
-# *{glue:text}`form`*. Of the published boxes, which come from ten control points, it meets: {glue:text}`meeting`.
+# *{glue:text}`form`*. Published boxes, which come from ten control points, that have points in common with it: {glue:text}`meeting`.

@@ -121,23 +121,30 @@ replicates = {
 #
 # ## The paper's way, rebuilt
 #
-# A swarm of twenty particles tries control points on the sixty networks of the last chapter. At each control point it takes ten $X_e$
+# A swarm of twenty particles tries control points on the sixty networks of the last chapter, those that were trained on $X_a$ of the same
+# kind. At each control point it takes ten $X_e$
 # from UM1's $E$ and a hundred $X_a$ with each, the same for all control points. $J$ is the smallest of the ten means, pof the largest
 # of the ten shares of failures. Section 4.1 of the paper has $X_a$ "sampled from an interval of $[0, 1]$". We read that as uniform, and
 # try UM1's $f_a$ as well. pyswarms has no constraints, so a pof above $\epsilon$ costs $10^4$ MW per unit. The paper does not state how
 # many samples, particles and iterations it used. Here there are {glue:text}`iterations` iterations.
 
 # %%
-surrogate = TimeStepSurrogate.from_weights(
-    study.read("surrogate", "time_steps")
-)
 rng = np.random.default_rng(8)
 drawn = {
     "uniform": rng.random((100, 2)),
     "f_a": models["UM1"].f_a.sample(100, rng),
 }
 tried_by_swarm = {
-    (name, how): (f"published_{number}_{how}", {"goal": goal, "x_a": x_a})
+    (name, how): (
+        f"published_{number}_{how}",
+        {
+            "goal": goal,
+            "x_a": x_a,
+            "surrogate": TimeStepSurrogate.from_weights(
+                study.read("surrogate", f"time_steps_{how}")
+            ),
+        },
+    )
     for number, (name, goal) in enumerate(DESIGN_PROBLEMS.items())
     for how, x_a in drawn.items()
     if goal.epsilon != 1e-6
@@ -145,7 +152,6 @@ tried_by_swarm = {
 swarms = study.keep_all(
     published_design,
     dict(tried_by_swarm.values()),
-    surrogate=surrogate,
     e=models["UM1"].e,
     problem=problem_of(study.simulator),
     epistemic_draws=10,

@@ -9,14 +9,13 @@
 # %% [markdown]
 # # Scorecard
 #
-# *What was published, what does this book find, and how far is each from the truth?* All in one place: Tables 2, 3 and 4 of the paper
-# {cite:p}`wang2025`, the other published entry, UM1 (the paper's way, rebuilt), UM2 (ours) and the truth; then what four choices of the
-# paper cost.
+# *What was published, what does this book find, and how far is each from the truth?* This page collects Tables 2, 3 and 4 of the paper
+# {cite:p}`wang2025`, the other published entry, UM1 (the paper's method, rebuilt), UM2 (ours) and the truth. Then it shows what four
+# choices of the paper cost.
 #
-# Nothing is computed here. Every number was kept by an earlier chapter and is gathered in `scorecard.json` among the artifacts of the
-# profile; `flowcal.report.scorecard.Scorecard` says what its keys hold. One caution goes with every published row: the teams inferred from
-# hours of the organisers' system, and "the truth" is the embedded one's, made after a hundred of its hours
-# ([what this cannot say](../book/limits.md)).
+# Nothing is computed here. All numbers come from earlier chapters. `scorecard.json` among the artifacts of the profile has them, and
+# `flowcal.report.scorecard.Scorecard` describes its keys. A caution for every published row: the teams had hours of the organisers' system,
+# and "the truth" is that of the embedded one, which was derived from a hundred of those hours ([limits](../book/limits.md)).
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -65,8 +64,8 @@ Markdown(summary_table(card))
 # %% [markdown]
 # ## Table 2: the unknown inputs
 #
-# The box around each $E$, its volume (of the unit cube), and whether it holds the truth. A small set that misses is worth less than a
-# large one that does not.
+# The table has the bounding box of each $E$, its volume (the unit cube has 1), and whether it holds the truth. A small set that misses the
+# truth is worth less than a large one that holds it.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 Markdown(epistemic_table(card))
@@ -92,7 +91,7 @@ study.claim(
 )
 
 # %% [markdown]
-# The paper shows its $f_a$ as a figure, without numbers, so UM1 stands for it.
+# The paper shows its $f_a$ only as a figure, without numbers. UM1 takes its place here.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 Markdown(aleatory_table(card))
@@ -106,8 +105,8 @@ study.claim(
 # %% [markdown]
 # ## Table 3: prediction intervals
 #
-# Upper and lower bounds of all outputs at the baseline; in brackets, how far each lies from the truth's in the same reading. Errors are
-# two standard errors over minutes, and the larger side of a 95 % interval over hours.
+# Upper and lower bounds of all outputs at the baseline, with the distance from the truth's bound of the same reading in brackets. Errors are
+# two standard errors for minutes, and the larger side of a 95 % interval for hours.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 for reading in READINGS.values():
@@ -162,8 +161,8 @@ study.claim(
 # %% [markdown]
 # ## Table 4 and the other designs
 #
-# What each design's maker says of it, as far as it is known, and what it is under the truth. UM1 gives no probability of failure, only
-# a bound of 0.003, so it refuses every $\epsilon$.
+# For each design: what its makers claim, as far as published, and its value under the truth. UM1 gives no probability of failure, only a bound
+# of 0.003, so it refuses every $\epsilon$.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 Markdown(designs_table(card))
@@ -212,8 +211,8 @@ broken = {
 #
 # ### One seed for all simulations
 #
-# Step 1 of the paper trains with a fixed seed, so the flow learns one realisation of the noise. Its 90 % intervals cover about as they
-# should on hours with that seed, and far less on hours with other seeds, as real hours have.
+# Step 1 of the paper trains with a fixed seed, so the flow learns one realisation of the noise. Its 90 % intervals cover about 90 % on hours
+# with that seed, and far less on hours with other seeds. Real hours have other seeds.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 shares = {
@@ -238,8 +237,9 @@ figures.present(
 # ### Pooling hours that share one $X_e$
 #
 # Every hour's posterior starts from the prior, and pooling a hundred of them blurs what they have in common. UM2 uses all hours as one
-# data set, and in this black box some combinations of features have no noise. Its set is smaller by many powers of ten. How much of
-# that each of the two contributes, this comparison does not tell; at 2 % noise ({doc}`14_imperfect`) the second is gone.
+# data set, and in this black box some combinations of features have no noise. Its set is smaller by many powers of ten. What each
+# contributes is shown in {doc}`14_readings`, which goes from the paper's method to ours one change at a time. At 2 % noise
+# ({doc}`15_imperfect`) the second is gone.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 ways = {
@@ -271,8 +271,8 @@ figures.present(
 # %% [markdown]
 # ### Flattening time
 #
-# A bound that a share $\alpha$ of all minutes keeps is not one that a share $\alpha$ of hours keeps in all of their minutes, and a system
-# fails by its peaks. With the truth known, so that nothing else differs:
+# A bound for a share $\alpha$ of all minutes is not a bound for all minutes of a share $\alpha$ of hours, and a system fails by its peaks.
+# The figure shows the difference for the truth, where nothing else differs:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 alphas = sorted({alpha for _, _, alpha, _ in upper})
@@ -316,9 +316,9 @@ study.claim(
 # %% [markdown]
 # ### Probabilities of failure by counting
 #
-# The paper counts failures among surrogate hours; how many is not published. Our rebuilt swarm judges a design by the largest of ten
-# shares of a hundred. Counting none in $n$ hours means less than $3/n$ {cite:p}`hanley1983`, so such a share tells nothing below
-# 0.03, and all thousand observed hours nothing below 0.003.
+# The paper counts failures among surrogate hours; their number is not published. Our rebuilt swarm takes the largest of ten shares of a
+# hundred hours. No failure in $n$ hours only shows that its probability is below $3/n$ {cite:p}`hanley1983`. So such a share shows nothing
+# below 0.03, and all thousand observed hours show nothing below 0.003.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 chosen = [*teams, "UM2", "truth"]
@@ -429,9 +429,8 @@ for alpha in alphas:
 #
 # UM2's $E$ is smaller than UM1's by a factor of {glue:text}`smaller`; UM1's {glue:text}`holds_um1` the truth, UM2's
 # {glue:text}`holds_um2` it. Its $f_a$ is {glue:text}`distance_um2` from the truth in energy distance, UM1's {glue:text}`distance_um1`.
-# Of the upper bounds of loads {glue:text}`low_um1` of UM1's are too low, and {glue:text}`low_um2` of UM2's, whose $f_a$ is that of a
-# thousand hours; the worst is off by {glue:text}`worst_um1` and by {glue:text}`worst_um2`.
-# Limits on failures that designs break under the truth: {glue:text}`broken`.
+# {glue:text}`low_um1` of UM1's upper bounds of loads are too low, and {glue:text}`low_um2` of UM2's. The worst is off by
+# {glue:text}`worst_um1` and by {glue:text}`worst_um2`. Limits on failures that designs break under the truth: {glue:text}`broken`.
 #
-# As for the choices: with one seed, intervals meant to hold 90 % hold {glue:text}`fixed_coverage`. Bounds for whole hours are
-# {glue:text}`factors` times those for minutes. Counting a hundred hours tells nothing of failures rarer than one in thirty.
+# With one seed, 90 % intervals cover {glue:text}`fixed_coverage`. Bounds for whole hours are {glue:text}`factors` times those for minutes.
+# Counting failures in a hundred hours shows nothing below a probability of 0.03.

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Other truths
 #
-# *Was the one system of this book luck?* `make score` makes up others: $X_e^*$ uniform, $f_a$ of one of six shapes in turn. Each shows a
-# hundred hours at each of Table 1's points, is inferred with the budgets of `full`, and is held against its own truth: $E$, $f_a$, its
-# tail, and the designs that follow.
+# *Do the results depend on the one system of this book?* `make score` creates others, with $X_e^*$ uniform and $f_a$ of one of six shapes in
+# turn. Each gives a hundred hours at each control point of Table 1. UM2 is inferred with the budgets of `full` and compared with the truth
+# of its system: $E$, $f_a$, its tail, and the designs that follow.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -45,9 +45,9 @@ systems, summary = replication["systems"], replication["summary"]
 # %% [markdown]
 # ## One of them
 #
-# The shapes are plain (Weibull), correlated, bimodal, one with so narrow an $X_{a2}$ that an hour can hardly tell it from a constant,
-# trimodal, and one *outside* all the forms that are tried: two clusters with dependence within each. The other five are among the
-# forms. Here the first of them is judged with this page's budget; all that follows is what the published run found.
+# The shapes are plain (Weibull), correlated, bimodal, narrow (an hour can hardly distinguish $X_{a2}$ from a constant), trimodal, and
+# *outside*: two clusters with dependence within each, which is not among the forms that are tried. The other five are. Here the first
+# system is judged with the budget of this page. The rest of the page shows the published run.
 
 # %%
 one = study.keep(
@@ -67,8 +67,8 @@ study.claim("E holds the truth of another system as well", one["contains"])
 # %% [markdown]
 # ## All of them
 #
-# Beside UM2 stand the paper's two steps on some of the systems, their pooled posterior samples, and what nobody can have: the true
-# $X_a$ of every hour, taken as they are or with the true family fitted to them.
+# UM2 is compared with the paper's two steps on some of the systems, with pooled posterior samples, and with a limit that no method can
+# reach: the true $X_a$ of every hour, as they are or with the true family fitted to them.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 papers = replication["paper"]
@@ -154,9 +154,9 @@ study.claim(
 )
 
 # %% [markdown]
-# By shape: how far $f_a$ is from the truth, compared with pooled samples and as many true $X_a$ taken as they are; how often the
-# 90 % interval of the probability covers; and the median error of its natural logarithm, in brackets that of the true family fitted
-# to the true $X_a$. No candidate has the form *outside*; independent clusters, up to four, stand in for it.
+# The table has by shape: the distance of $f_a$ from the truth, beside that of pooled samples and of as many true $X_a$; how often the 90 %
+# intervals of two small probabilities contain the truth; and the median error of their natural logarithm, in brackets that of the true
+# family fitted to the true $X_a$. No candidate has the form *outside*. Up to four independent clusters approximate it.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 
@@ -240,11 +240,10 @@ figures.present(
 # %% [markdown]
 # ## Does the credible bound hold?
 #
-# For {glue:text}`designed` of the systems the problem with $\epsilon = 10^{-4}$ of *Optimal designs* is solved three times: at the
-# credible bound, with the inferred $f_a$ taken at its word, and with the system's truth known. In {glue:text}`refused` of them no design
-# reaches $\epsilon$ in one of the three, for their hours are too severe. In {glue:text}`binding` of the others the constraint binds;
-# in the rest the truth's best design keeps it of its own accord, so that they tell little.
-# Designs are judged by the truth, $J$ in simulated hours.
+# For {glue:text}`designed` of the systems we solve the problem with $\epsilon = 10^{-4}$ of {doc}`10_designs` three times: at the credible
+# bound, with the best $f_a$ alone, and with the true $f_a$. In {glue:text}`refused` of them one of the three has no design that reaches
+# $\epsilon$, because their hours are too severe. The constraint binds in {glue:text}`binding` of the others. In the rest the truth's best
+# design meets it anyway, so they show little. Designs are judged by the truth, $J$ in simulated hours.
 
 # %%
 CASES = ("credible", "plain", "truth")
@@ -347,6 +346,6 @@ study.number("designs that keep epsilon", kept["credible"], within=1e-4)
 # Of {glue:text}`judged` systems, $E$ holds the truth of {glue:text}`contained`, with a median volume of {glue:text}`volume`. 90 %
 # intervals for exceedances with a probability of $10^{-3}$ and $10^{-5}$ cover in {glue:text}`covered` of them. Designs at the
 # credible bound keep $\epsilon = 10^{-4}$ in {glue:text}`kept`, and in {glue:text}`kept_binding` where it binds, at a median price of
-# {glue:text}`price` kW; without that bound {glue:text}`plain_binding` would. Whether the bound has its 95 % cannot be said from so few
-# systems: a test at 5 % would accept {glue:text}`fewest` or more, and would reject a bound that truly holds in 80 % of systems with a
-# probability of only {glue:text}`power`.
+# {glue:text}`price` kW. Without that bound {glue:text}`plain_binding` would. So few systems cannot show whether the bound holds in 95 %: a
+# test at 5 % would accept {glue:text}`fewest` or more, and would reject a bound that truly holds in 80 % of systems with a probability of
+# only {glue:text}`power`.

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Prediction intervals
 #
-# *Between which bounds will the outputs at the baseline stay?* The challenge asks for the tightest bounds that hold with
-# probability $\alpha$ whatever $X_e$ in $E$ is true {cite:p}`agrell2025`; the paper answers for all minutes of all hours taken
-# together {cite:p}`wang2025`. Both readings are computed here, for UM1, UM2 and the truth.
+# *Within which bounds do the outputs at the baseline stay?* The challenge asks for the tightest bounds that hold with probability
+# $\alpha$ for every $X_e$ in $E$ {cite:p}`agrell2025`. The paper gives bounds for all minutes of all hours taken together
+# {cite:p}`wang2025`. We compute both, for UM1, UM2 and the truth.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -69,8 +69,8 @@ ALPHAS = (0.95, 0.999)
 # %% [markdown]
 # ## Two readings
 #
-# **Time flattened**, as published: {glue:text}`hours` hours with $X_a \sim f_a$ and $X_e$ drawn from $E$, all their minutes
-# pooled for each output, and the quantiles $\alpha$ and $1 - \alpha$ of these.
+# **Time flattened**, as published: simulate {glue:text}`hours` hours with $X_a \sim f_a$ and $X_e$ uniform in $E$, pool their minutes for
+# each output, and take the quantiles $\alpha$ and $1 - \alpha$.
 #
 # **Per trajectory**, as the challenge defines it: the smallest $u$ and the largest $l$ with
 #
@@ -79,11 +79,11 @@ ALPHAS = (0.95, 0.999)
 # \max_{X_e \in E} \mathbb{P}\big[\min_t y_i(t) < l\big] \le 1 - \alpha .
 # $$ (eq-trajectory-bounds)
 #
-# A bound of the second kind is meant for a whole hour, and for the worst $X_e$. That one is searched: all bounds are computed at
-# points drawn from $E$ and at eight on its edge, with the same $X_a$ and seeds everywhere, and from the best of them each is
-# climbed by COBYQA {cite:p}`ragonneau2022` along $E$'s own axes, until its trust region is a thousandth of $E$'s width; a step
-# that leaves $E$ is pulled back to the edge. The bound is then taken at the worst $X_e$ from fresh hours, with its interval from
-# order statistics.
+# A bound of the second kind holds for a whole hour and for the worst $X_e$. We search for that $X_e$. First, all bounds are computed at
+# random points of $E$ and at eight points on its edge, with the same $X_a$ and seeds everywhere. From the best of these, COBYQA
+# {cite:p}`ragonneau2022` climbs along the axes of $E$ until its trust region is a thousandth of the width of $E$. A step that leaves $E$
+# is pulled back to the edge. The bound itself is then computed at the worst $X_e$ from new hours, with an interval from order
+# statistics.
 
 # %%
 search = Search(screened=screened, starts=2, tolerance=1e-3)
@@ -131,8 +131,8 @@ study.claim(
 # %% [markdown]
 # ## Table 3, side by side
 #
-# For the powers 0 and 3.35 MW come out in both readings to within 0.01 MW, as published. The loads tell the models apart. Errors
-# are two standard errors over minutes and 95 % intervals from order statistics over hours.
+# For the powers, both readings give 0 and 3.35 MW to within 0.01 MW, as published. The models differ in the loads. Errors are two standard
+# errors for minutes, and 95 % intervals from order statistics for hours.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 readings = {"time flattened": flattened, "per trajectory": trajectory}
@@ -224,16 +224,15 @@ figures.present(
 )
 
 # %% [markdown]
-# The paper does not say whether its quantiles leave $1 - \alpha$ at each end, as the challenge's definition does and as we took it,
-# or half of that. Taken so, the truth's $y_4$ at $\alpha = 0.95$ would lie in {glue:text}`two_sided` instead of
-# {glue:text}`one_sided`; published is {glue:text}`published_y4`, and UM1's is {glue:text}`um_1_flat` in our reading.
+# The paper does not say whether its quantiles leave $1 - \alpha$ at each end or half of that. We leave $1 - \alpha$, as the challenge
+# defines it. With half of that, the truth's interval of $y_4$ at $\alpha = 0.95$ would be {glue:text}`two_sided` instead of
+# {glue:text}`one_sided`. The published one is {glue:text}`published_y4`, and UM1's is {glue:text}`um_1_flat` in our reading.
 #
 # ## What the intervals leave out
 #
-# The intervals above take $f_a$ as given. It comes from {glue:text}`observed` hours, and $1 - \alpha = 0.001$ is what one of a
-# thousand hours weighs. For UM1, whose $f_a$ is below that the shape of its kernels, hours are resampled; UM2 brings the
-# replicates of its $f_a$. The bounds of $y_4$, taken anew from these at the $X_e$ that is the worst for it, show how far other hours
-# of the same system would have moved them; the other loads of an hour are proportional to $y_4$.
+# The intervals above take $f_a$ as known. But it comes from {glue:text}`observed` hours, and $1 - \alpha = 0.001$ is the weight of one hour
+# in a thousand. To see what other hours of the same system would have changed, we compute the bounds of $y_4$ again, at its worst $X_e$: for
+# UM1 with resampled hours, for UM2 with the replicates of its $f_a$. The other loads of an hour are proportional to $y_4$.
 
 # %%
 replicates = inferred_replicates(study, interval_resamples, random_seed=4)
@@ -390,7 +389,7 @@ for name, result in trajectory.items():
 # %% [markdown]
 # ## In numbers
 #
-# Upper bounds of $y_4$, $y_5$ and $y_6$, each of which, by the model, a whole hour keeps with probability $\alpha$ at the worst $X_e$:
+# Upper bounds of $y_4$, $y_5$ and $y_6$ for whole hours, at the worst $X_e$ of each model:
 #
 # | | $\alpha = 0.999$ | $\alpha = 0.95$ |
 # | --- | --- | --- |
@@ -398,11 +397,11 @@ for name, result in trajectory.items():
 # | UM2 | {glue:text}`um_2_999` | {glue:text}`um_2_95` |
 # | truth | {glue:text}`truth_999` | {glue:text}`truth_95` |
 #
-# Of UM1's six bounds {glue:text}`short_um1` lie below the truth's and so do not hold. The mean of its $X_{a2}$ is {glue:text}`x_a2`, where
-# the truth has {glue:text}`true_x_a2`. For $y_4$ the ranges of resampled hours hold {glue:text}`held_um1` of the two true bounds. Of
-# UM2's six, {glue:text}`short_um2` lie below as well, but close: its $f_a$ is that of {glue:text}`observed` hours, and the table leaves
-# its error out. The ranges of its replicates hold {glue:text}`held_um2`.
+# {glue:text}`short_um1` of UM1's six bounds lie below the truth's, so they do not hold. The mean of its $X_{a2}$ is {glue:text}`x_a2`; that of
+# the truth is {glue:text}`true_x_a2`. The ranges from resampled hours contain {glue:text}`held_um1` of the two true bounds of $y_4$.
+# {glue:text}`short_um2` of UM2's six bounds lie below too, but close to the truth's: the table leaves out the error of its $f_a$. The
+# ranges of its replicates contain {glue:text}`held_um2`.
 #
-# UM1's search computed every bound at {glue:text}`evaluations` values of $X_e$; climbs for one bound ended within {glue:text}`gap` of
+# UM1's search computed every bound at {glue:text}`evaluations` values of $X_e$. Climbs for one bound ended within {glue:text}`gap` of
 # each other. All bounds together took {glue:text}`runs` million simulated hours: minutes here, but {glue:text}`days` days of
-# processor time with a program that takes 0.2 s a run.
+# processor time with a program that takes 0.2 s per run.
