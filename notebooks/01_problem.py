@@ -9,13 +9,12 @@
 # %% [markdown]
 # # The problem
 #
-# *A machine has inputs that vary, inputs that nobody knows, and inputs we may choose. We can run a model of it as often
-# as we like, and look at the real one a thousand times. What can be said about the unknown, and what should be chosen?*
+# *A machine has inputs that vary, inputs that are unknown, and inputs that we choose. We can run a model of it as often as we like, and
+# observe the real one for a thousand hours. What do the observations say about the unknown inputs, and which inputs should we choose?*
 #
-# The NASA and DNV Challenge 2025 {cite:p}`agrell2025` asks this of a black box. This chapter states the question, shows
-# what comes out of the box, and introduces the copy of it on which everything in this book is tried: unlike the
-# challenge's own it is open, and it comes with a synthetic "real system" whose truth is known, so every method can be
-# marked.
+# The NASA and DNV Challenge 2025 {cite:p}`agrell2025` asks this about a black box. This chapter states the problem, shows the outputs
+# of the box, and introduces the copy of it that this book uses. Unlike the challenge's own box, the copy is open, and it has a synthetic
+# "real system" whose truth is known, so every method can be scored.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -53,24 +52,22 @@ study = Study(
 # :class: schematic
 # :name: fig-black-box
 #
-# The black box. Eight inputs, each scaled to $[0, 1]$, and a random seed go in; an hour of six series comes out.
+# The black box. Its inputs are eight numbers, each scaled to $[0, 1]$, and a random seed. Its output is an hour of six series.
 # :::
 #
 # | symbol | size | what it is |
 # |---|---|---|
-# | $X_a$ | 2 | *aleatory* inputs: every hour draws its own from an unknown distribution $f_a$ |
-# | $X_e$ | 3 | *epistemic* inputs: one fixed value $X_e^*$ in the real system, unknown; what is believed of it is a set $E$ |
-# | $X_c$ | 3 | *control* inputs: the designer's choice |
+# | $X_a$ | 2 | *aleatory* inputs: every hour has its own value, from an unknown distribution $f_a$ |
+# | $X_e$ | 3 | *epistemic* inputs: one fixed, unknown value $X_e^*$ in the real system; a set $E$ should hold it |
+# | $X_c$ | 3 | *control* inputs: chosen by the designer |
 # | $s$ | 1 | random seed of the noise within the hour |
 # | $y_1, y_2, y_3$ | 60 each | power in MW, by the minute |
 # | $y_4, y_5, y_6$ | 60 each | load, by the minute, in units that the challenge does not name |
 #
-# The challenge keeps its machine anonymous, and so do we: no method may know more of it than these names. (The simulator's
-# name, `windfarm`, gives away what it models; no method uses it.) Two words ease the
-# reading: we call a series of 60 steps an *hour* of 60 minutes, and the first three outputs *powers*.
+# The challenge does not say what its machine is, and no method of this book uses more than these names. (The simulator's name, `windfarm`,
+# reveals what it models. No method uses that.) We call a series of 60 steps an *hour* of 60 minutes, and the first three outputs *powers*.
 #
-# Here is one hour, at the base point that the paper uses for its sweeps {cite:p}`wang2025`. Another seed gives another
-# hour.
+# Here is one hour, at the base point of the paper's sweeps {cite:p}`wang2025`. Another seed gives another hour.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 y = study.simulator.simulate([SWEEP_BASE], [SWEEP_SEED])
@@ -90,15 +87,14 @@ figures.present(
 # :class: schematic
 # :name: fig-data-paths
 #
-# The local model answers for any $(X, s)$. The real system takes $X_c$ alone: it draws $X_a$ from $f_a$ by itself, holds
-# $X_e$ at $X_e^*$, and tells neither.
+# The local model simulates any $(X, s)$. The real system only takes $X_c$. It samples $X_a$ from $f_a$, keeps $X_e = X_e^*$, and shows
+# neither.
 # :::
 #
-# From this follow the challenge's two problems.
+# The challenge has two problems.
 #
-# **Problem 1, uncertainty quantification.** Find an *uncertainty model*: a density for $f_a$ and a set $E$ that holds
-# $X_e^*$, the smaller the better. With it, say for the baseline control point $X_c = (0.533, 0.666, 0.5)$ between which
-# bounds each output stays.
+# **Problem 1, uncertainty quantification.** Find an *uncertainty model*: a density for $f_a$ and a set $E$ that holds $X_e^*$ and is as
+# small as possible. Use it to give bounds for each output at the baseline control point $X_c = (0.533, 0.666, 0.5)$.
 #
 # **Problem 2, design.** Choose $X_c$ for the worst $X_e$ in $E$. With $\mathbb{E}$ and $\mathbb{P}$ over $X_a$ and $s$,
 #
@@ -109,7 +105,7 @@ figures.present(
 # \end{aligned}
 # $$ (eq-goals)
 #
-# with thresholds $c_4 = 2750$, $c_5 = 2000$ and $c_6 = 1000$. Three designs are wanted:
+# with thresholds $c_4 = 2750$, $c_5 = 2000$ and $c_6 = 1000$. The challenge asks for three designs:
 #
 # - the most powerful (2.1), $\max_{X_c} \min_{X_e \in E} J$;
 # - the most reliable (2.2), $\min_{X_c} \max_{X_e \in E} \mathrm{pof}_{\mathrm{sys}}$;
@@ -117,14 +113,15 @@ figures.present(
 #   $\max_{X_e \in E} \mathrm{pof}_{\mathrm{sys}} \le \epsilon$, for $\epsilon = 10^{-3}$ and $10^{-4}$ in the paper and
 #   $10^{-3}$ and $10^{-6}$ in the organisers' template for results.
 #
-# (The paper words the objective of the third over the loads; we follow the organisers, who mean the powers. The paper's absolute value around $y_i$ is dropped, as no output is negative.)
+# (The paper states the objective of the third over the loads. We follow the organisers, who use the powers. We drop the paper's absolute value
+# around $y_i$, because no output is negative.)
 
 # %% [markdown]
 # ## How far from failure?
 #
-# Two thousand hours at the baseline control point, all other inputs uniform: how large the largest loads are, and what
-# share of the hours exceeds a threshold. Uniform inputs are a far rougher world than the real one, whose failures are
-# rare; how rare is the subject of the chapters to come.
+# The figure shows the peaks of the loads in two thousand hours at the baseline control point, with all other inputs uniform, and the share of
+# the hours that exceed a threshold. Real hours are much less severe than uniform inputs, and their failures are rare. Later chapters find
+# how rare.
 
 # %%
 rng = np.random.default_rng(1)
@@ -164,26 +161,25 @@ study.number("mean power [MW]", objective(rough).mean().item(), within=1e-4)
 # %% [markdown]
 # ## The box in this book
 #
-# The organisers ship their model as a compiled program, for which a participant logged about 0.2 s a run. The default here
-# is an *embedded* copy, recovered from public input and output pairs, and it is well to say in what sense it is a copy.
+# The organisers provide their model as a compiled program. A participant reports about 0.2 s per run. The default here is an *embedded* copy,
+# recovered from public pairs of inputs and outputs. It is a copy in these respects:
 #
-# - *Exact*: with the disturbance within the hour read off one output, the other five follow to rounding, on 200 hours of the
-#   organisers' local model and 100 of their real system (`tests/test_windfarm.py`).
-# - *The same in law*: the noise itself. Its spread and memory are matched; the seeds do not correspond, and a small slow
-#   part is not modelled, so that power varies within the hour 4 to 12 % less than theirs.
-# - *Fitted*: the truth of the embedded real system, $f_a$ and $X_e^*$, was read off the organisers' 100 public hours.
+# - *Exact*: given the disturbance within the hour, computed from one output, the other five agree to rounding, on 200 hours of the
+#   organisers' local model and 100 hours of their real system (`tests/test_windfarm.py`).
+# - *Equal in distribution*: the noise. Its standard deviation and autocorrelation agree. The seeds do not correspond, and a small slow part is
+#   not modelled, so power varies within the hour 4 to 12 % less than theirs.
+# - *Fitted*: the truth of the embedded real system, $f_a$ and $X_e^*$, was derived from the organisers' 100 public hours.
 #
-# The simulator of this run makes {glue:text}`hours_per_second` hours a second in one thread, about {glue:text}`speedup` times
-# as many as the program at that pace.
+# The simulator of this run simulates {glue:text}`hours_per_second` hours per second in one thread, about {glue:text}`speedup` times as many
+# as the program.
 #
-# Three rules keep what follows honest.
+# Three rules hold in all chapters.
 #
-# - A method sees a *simulator*, a function from $(X, s)$ to $Y$, and never which one it is. The organisers' own program
-#   plugs in by one option (see {doc}`../book/running`).
-# - Nothing but the simulator uses its equations, and nothing but the scoring at the end reads the truth of the real
-#   system.
-# - The same $(X, s)$ gives the same hour to the last bit: alone, in a batch, in any order, in any process. Each seed keys
-#   a counter-based generator {cite:p}`salmon2011`; hours are not looked up in a pool, because a pool has no rare hours.
+# - A method gets a *simulator*, a function from $(X, s)$ to $Y$, and does not know which one. One option selects the organisers' own
+#   program (see {doc}`../book/running`).
+# - Only the simulator uses its equations, and only the scoring at the end reads the truth of the real system.
+# - The same $(X, s)$ gives the same hour to the last bit: alone, in a batch, in any order, in any process. Each seed is the key of a
+#   counter-based generator {cite:p}`salmon2011`. Hours do not come from a pool, because a pool has no rare hours.
 
 # %%
 order = np.random.default_rng(2).permutation(50)
@@ -202,6 +198,6 @@ study.claim(
 # %% [markdown]
 # ## In numbers
 #
-# Eight inputs and a seed, six series of sixty minutes, ten looks of a hundred hours each at the real system. Under
-# uniform inputs {glue:text}`rough_y6` of the hours at the baseline exceed the threshold of $y_6$. The design problems ask for
-# probabilities down to $10^{-6}$, which no count of a few thousand hours can show.
+# The black box has eight inputs and a seed, and returns six series of sixty minutes. The real system gives a hundred hours at each of ten
+# control points. With uniform inputs, {glue:text}`rough_y6` of the hours at the baseline exceed the threshold of $y_6$. The design
+# problems need probabilities down to $10^{-6}$, which counting in a few thousand hours cannot show.

@@ -9,10 +9,9 @@
 # %% [markdown]
 # # Sensitivity
 #
-# *Which inputs move which outputs, and how?* The paper varies one input at a time and looks {cite:p}`wang2025`. We repeat
-# its sweeps, test most of what it reads off them, and then ask for more than one line through the input space:
-# Sobol' indices of the quantities that the designs are judged by, with the random seed as an input of its own, and one
-# look at what cancels when outputs are compared with each other.
+# *Which inputs change which outputs, and how?* The paper varies one input at a time {cite:p}`wang2025`. We repeat its sweeps and test
+# most of its statements. Then we look at the whole input space: Sobol' indices of the quantities that designs are judged by, with the
+# random seed as one more input, and ratios of outputs, in which most inputs cancel.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -51,9 +50,9 @@ box = study.box
 # %% [markdown]
 # ## One input at a time
 #
-# All inputs rest at the paper's base point, $(0.1, 0.2 \mid 0.3, 0.4, 0.5 \mid 0.533, 0.666, 0.5)$ with seed 10, and one
-# moves from 0 to 1 in steps of 0.1; then the seed runs from 1 to 10. This repeats the paper's Figure 4 on the embedded
-# black box, whose seeds do not correspond to the organisers': the noise differs, the effects do not.
+# All inputs are fixed at the paper's base point, $(0.1, 0.2 \mid 0.3, 0.4, 0.5 \mid 0.533, 0.666, 0.5)$ with seed 10, and one varies
+# from 0 to 1 in steps of 0.1. Then the seed varies from 1 to 10. This repeats the paper's Figure 4 on the embedded black box. Its
+# seeds do not correspond to the organisers', so the noise differs, but the effects are the same.
 
 # %%
 sweeps = study.keep("sweeps", sweep_inputs, **box)
@@ -74,8 +73,8 @@ def largest(inputs, outputs, of=share):
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
     figures.sweep_atlas(sweeps, ALEATORY, common_scale=False),
-    caption="Aleatory inputs. Each grey line is a minute of the hour, the blue line their mean. X_a1 moves everything and "
-    "takes the powers to their upper limit; X_a2 fans the minutes out.",
+    caption="Aleatory inputs. Each grey line is a minute of the hour, the blue line their mean. X_a1 changes all outputs and "
+    "raises the powers to their upper limit; X_a2 spreads the minutes.",
     alt="Six rows of outputs by two columns of aleatory inputs. Along X_a1 the powers saturate at 3.35 from 0.3 on and "
     "the loads grow as a square; along X_a2 the minutes spread apart, most upwards, some downwards.",
 )
@@ -109,9 +108,9 @@ figures.present(
 # %% [markdown]
 # ## What the paper found, statement by statement
 #
-# Section 3.1 of the paper draws its conclusions from looking at such pictures. Here most of them become checks, a statement a row.
-# The yardstick for the size of an effect is the range over the sweep of the hour's mean, divided by its mean over the levels.
-# Thresholds are ours: "almost no" and "negligible" we take to be below 5 %, "little" and "considerably smaller" below 20 %.
+# Section 3.1 of the paper draws its conclusions from such figures. Most of them are checks here, one statement per row. The size of an
+# effect is the range of the hour's mean over the sweep, divided by its mean over the levels. The thresholds are ours: "almost no" and
+# "negligible" mean below 5 %, "little" and "considerably smaller" below 20 %.
 
 # %% tags=["hide-input"]
 verdicts = []  # the paper's statement, what we measure, whether it holds
@@ -266,16 +265,16 @@ study.claim(
 )
 
 # %% [markdown]
-# The paper says once that the powers end at "around 3.35" and once at "around 3.5"; it is 3.35. What it calls little is
-# little beside $X_{a1}$, which is its point: the aleatory inputs are updated first. It is not little in itself.
+# The paper says once that the powers end at "around 3.35" and once at "around 3.5". The value is 3.35. The effects that it calls little are
+# small compared with that of $X_{a1}$, which is why it updates the aleatory inputs first. They are not small by themselves.
 #
-# The turning points differ slightly from output to output; the lines below are medians over the outputs that turn.
+# The turning points differ slightly between outputs. The lines below are medians over the outputs that turn.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
     figures.turning_points(sweeps, turns),
-    caption="Mean of each output over the hour, scaled to its own range, along the control inputs; loads drawn full, powers "
-    "dotted, outputs that an input does not move left out. Dashed: the turning point.",
+    caption="Mean of each output over the hour, scaled to its own range, along the control inputs; loads are solid, powers "
+    "dotted, and outputs that do not change are left out. Dashed: the turning point.",
     alt="Three panels. Along X_c1 all curves turn near 0.40, along X_c2 y2, y3, y5 and y6 turn near 0.60, along X_c3 the "
     "same four are monotone.",
 )
@@ -283,10 +282,10 @@ figures.present(
 # %% [markdown]
 # ## Over the whole input space
 #
-# A sweep sees one line. Sobol' indices {cite:p}`saltelli2010` share out the variance of a quantity over the whole cube:
-# the *first-order* index is an input's own part, the *total* index adds its part in interactions. We take the four
-# quantities that Problem 2 is about, the hour's mean of $y_1 + y_2 + y_3$ and the peaks of $y_4, y_5, y_6$, let all eight
-# inputs be uniform, and count the seed as a ninth.
+# A sweep covers one line of the input space. Sobol' indices {cite:p}`saltelli2010` divide the variance of a quantity over the whole cube:
+# the *first-order* index is the part of an input alone, and the *total* index adds its part in interactions. We compute them for the
+# four quantities of Problem 2, the hour's mean of $y_1 + y_2 + y_3$ and the peaks of $y_4, y_5, y_6$. All eight inputs are uniform,
+# and the seed is a ninth input.
 
 # %%
 indices = study.keep(
@@ -302,7 +301,7 @@ indices = study.keep(
 figures.present(
     figures.sobol_bars(indices),
     caption="First-order and total Sobol' indices with 95 % bootstrap intervals; an estimate may pass 1 by its sampling error. "
-    "X_a1 rules everything, the epistemic inputs and the seed hardly show.",
+    "X_a1 dominates; the epistemic inputs and the seed have little effect.",
     alt="Four bar charts over nine sources. X_a1 has by far the largest bar in each; X_c1 shows in the peak of y4, X_c2 and "
     "X_c3 in the peak of y5; epistemic inputs and the seed stay near zero.",
 )
@@ -331,8 +330,8 @@ study.claim(
 # %% [markdown]
 # ## What cancels
 #
-# By this account the epistemic inputs are hopeless: at most {glue:text}`epistemic` of anything. But nobody has to look at one output at a time.
-# Divide one load by another, minute by minute, and see what still moves the quotient.
+# These indices suggest that the epistemic inputs cannot be inferred: they have at most {glue:text}`epistemic` of any variance. But outputs can
+# be compared with each other. We divide one load by another, minute by minute, and look at which inputs still change the ratio.
 
 # %%
 ratios = {
@@ -367,9 +366,9 @@ study.claim(
 )
 
 # %% [markdown]
-# In the quotients the aleatory inputs and the noise are gone to rounding, and all that is left is $X_e$ and $X_c$. That is
-# found without knowing anything of the box, and it says where information on $X_e$ is to be had: not in the size of
-# the series but in the relations between them. A method that does not find it throws information away.
+# In the ratios, the aleatory inputs and the noise cancel to rounding. Only $X_e$ and $X_c$ remain. This needs no knowledge of the box, and it
+# shows where the information on $X_e$ is: not in the size of the series but in the relations between them. A method that does not
+# find it loses information.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 first = indices.first_order.sel(quantity="mean power", source="X_a1")
@@ -418,6 +417,6 @@ for name, ratio in ratios.items():
 # Of {glue:text}`statements` statements of the paper {glue:text}`refuted` do not hold on the embedded black box. From
 # {glue:text}`runs` runs: $X_{a1}$ alone accounts for {glue:text}`power_a1` of the variance of the mean power (95 % interval
 # {glue:text}`power_low` to {glue:text}`power_high`), no epistemic input for more than {glue:text}`epistemic` of anything,
-# and the seed for no more than {glue:text}`seed_share`, both by the upper end of their intervals. Yet the quotient of two
-# loads holds $X_e$ free of all else but $X_c$. The control inputs turn at {glue:text}`turn_c1` and {glue:text}`turn_c2`,
-# which the next chapter uses to choose where to look.
+# and the seed for no more than {glue:text}`seed_share`, both by the upper end of their intervals. But the ratio of two loads depends
+# on $X_e$ and $X_c$ alone. The outputs turn at $X_{c1}$ of {glue:text}`turn_c1` and $X_{c2}$ of {glue:text}`turn_c2`, which the next
+# chapter uses to choose control points.

@@ -9,8 +9,9 @@
 # %% [markdown]
 # # Observations
 #
-# *The real system may be asked ten times. Where?* This chapter follows the paper's rule for choosing control points
-# {cite:p}`wang2025`, sets its Table 1 beside what the rule gives when it is written down as a procedure, collects a hundred hours at each point from the embedded real system, and holds its hours against the organisers' own where their file is at hand.
+# *The real system can be observed at ten control points. Which ten?* The paper has a rule for choosing them {cite:p}`wang2025`. We write it
+# down as a procedure and compare the result with its Table 1. Then we observe the embedded real system for a hundred hours at each point
+# of Table 1, and compare its hours with the organisers' own where their file is available.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -52,14 +53,14 @@ sweeps = study.read("sensitivity", "sweeps")
 # ## Choosing the control points
 #
 # Section 3.2 of the paper picks ten levels of each control input: for $X_{c1}$ and $X_{c2}$ "symmetrically of the
-# inflection points", with an intensity "determined by the variation rate of the response", for $X_{c3}$ evenly. A
-# Latin hypercube {cite:p}`mckay1979` then pairs them, so that each level is used once. As a procedure:
+# inflection points", with an intensity "determined by the variation rate of the response", and for $X_{c3}$ evenly. A Latin hypercube
+# {cite:p}`mckay1979` then combines them, so that each level is used once. As a procedure:
 #
-# 1. From the sweep of an input take the mean over the hour of each output, scaled to its range. Its mean absolute slope is
-#    the *variation rate*.
-# 2. Where most outputs turn, mirror the rate at the turning point and place levels in mirrored pairs at equal quantiles of
-#    it; what has no mirror image within $[0, 1]$ gets single levels. Without a turning point, spread evenly.
-# 3. Pair by a Latin hypercube of low discrepancy.
+# 1. From the sweep of an input, take the mean over the hour of each output, scaled to its range. Its mean absolute slope is the
+#    *variation rate*.
+# 2. Where most outputs turn, mirror the rate at the turning point, and place levels in mirrored pairs at equal quantiles of it. Values
+#    without a mirror image in $[0, 1]$ get single levels. Without a turning point, spread levels evenly.
+# 3. Combine the levels by a Latin hypercube of low discrepancy.
 
 # %%
 responses = {
@@ -79,15 +80,15 @@ for control, rule, published in zip(
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
     figures.control_points({"Table 1": TABLE_1, "by the rule": by_rule}),
-    caption="Ten control points, each pair of inputs: the paper's Table 1 (numbered) and one draw by the rule as written above. "
-    "Both spread over the cube; the study uses Table 1.",
+    caption="Ten control points, for each pair of inputs: the paper's Table 1 (numbered) and one draw by the procedure above. "
+    "Both cover the cube. The study uses Table 1.",
     alt="Three scatter plots of control inputs against each other with ten numbered dots and ten open diamonds, both "
     "spread evenly.",
 )
 
 # %% [markdown]
-# The two differ most at the turning points: there the outputs are flat, so the rule as written leaves a gap, while Table 1
-# has three levels close together. Table 1 can be held against its own rule.
+# The two differ most at the turning points. The outputs are flat there, so the procedure leaves a gap, but Table 1 has three levels close
+# together. The next cell tests Table 1 against the paper's own rule.
 
 # %%
 
@@ -139,7 +140,7 @@ study.claim(
 #
 # ## Ten control points
 #
-# Each control point shows a hundred hours. An eleventh control point is refused.
+# Each control point gives a hundred hours. An eleventh control point is refused.
 
 # %%
 observed = study.keep("observed", observe, source=study.source)
@@ -167,8 +168,8 @@ labels = [
 ]
 figures.present(
     figures.observed_distributions(observed, labels),
-    caption="Mean over the hour of each output, a box for the hours of each control point. Some points shift a box far (y2 at 1, "
-    "y3 at 7); for the most part hours differ more among themselves, and most of that spread is X_a's.",
+    caption="Mean over the hour of each output, with a box for the hours of each control point. Some control points shift a box far "
+    "(y2 at 1, y3 at 7). Mostly, hours of one point differ more than points, mainly because of X_a.",
     alt="Six panels of box plots over control points 1 to 10. Powers spread from 0 to 3.35 almost everywhere, with y2 low at "
     "point 1 and y3 low at point 7; loads are skewed with long upper tails.",
 )
@@ -209,19 +210,17 @@ for name in ("y1", "y4"):
     )
 
 # %% [markdown]
-# No failure in {glue:text}`hours` hours says, by the rule of three and with 95 % confidence, that the probability of failure
-# averaged over the {glue:text}`points` points is below {glue:text}`zero_bound`; of any one of them it says no more than
-# {glue:text}`at_a_point`. The largest peak
-# reached {glue:text}`margin` of its threshold. In {glue:text}`rated_share` of the hours $y_1$ rests at its upper limit, and
-# such an hour's power says nothing of $X_a$ beyond that; its loads must.
+# There is no failure in {glue:text}`hours` hours. By the rule of three, with 95 % confidence, the mean probability of failure over the
+# {glue:text}`points` control points is below {glue:text}`zero_bound`, and that of each one below {glue:text}`at_a_point`. The largest peak
+# reached {glue:text}`margin` of its threshold. In {glue:text}`rated_share` of the hours $y_1$ is at its upper limit. The powers of such an
+# hour say little about $X_a$, so its loads have to.
 #
 # ## The organisers' real hours
 #
-# The organisers publish a hundred hours of their real system at the baseline control point. Where their file is at hand
-# (`flowcal fetch` brings it), it is set beside a hundred hours of the embedded system at the same point. The embedded
-# system's truth was read off that very file, so agreement here says that the copy is well made, and no more: it is a
-# check of the stage, not of any method. (It is a second instance of the system that is asked here, beyond the ten points;
-# no method sees these hours.)
+# The organisers publish a hundred hours of their real system at the baseline control point. Where their file is available (`flowcal fetch`
+# downloads it), we compare it with a hundred hours of the embedded system at the same point. The embedded truth was derived from that
+# file, so agreement only shows that the copy is well made. It does not test any method. (These hours come from a second instance of the
+# embedded system, beyond the ten control points. No method sees them.)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 at_hand = organisers_file()
@@ -311,9 +310,9 @@ if at_hand:
         )
 
 # %% [markdown]
-# Where their file is at hand, the quotients above differ in the third digit. The reason is that the organisers print their
-# control point rounded: 0.533 stands for 40/75 and 0.666 for 50/75, at which the embedded model meets the organisers' hours to six digits (`tests/test_windfarm.py`). A printed control
-# point is itself a little uncertain, which an honest inference has to allow for.
+# With the organisers' file, the ratios above differ in the third digit, because the organisers print their control point rounded: 0.533 means
+# 40/75, and 0.666 means 50/75. At these values the embedded model agrees with the organisers' hours to six digits
+# (`tests/test_windfarm.py`). A printed control point is uncertain, and inference has to allow for it.
 
 # %%
 ours = autocorrelation(embedded, "y4")
@@ -326,6 +325,5 @@ study.claim("and is all but forgotten ten minutes on", abs(ours[10]) < 0.15)
 # %% [markdown]
 # ## In numbers
 #
-# {glue:text}`hours` hours at {glue:text}`points` control points, none of them a failure, and {glue:text}`rated_share` of them at the upper limit of
-# $y_1$. Between them stand two questions: what distribution $f_a$ made these hours, and which $X_e$ they
-# share.
+# We observed {glue:text}`hours` hours at {glue:text}`points` control points. None is a failure, and {glue:text}`rated_share` of them are at the
+# upper limit of $y_1$. Two questions follow: which distribution $f_a$ do these hours come from, and which $X_e$ do they share?

@@ -250,8 +250,8 @@ Markdown(
 )
 
 # %% [markdown]
-# One training is one draw of luck. The appendix {doc}`14_readings` repeats this rebuild with ten training seeds, and tries hundreds
-# of other readings of the paper.
+# One training is one draw of luck. The appendix {doc}`14_readings` repeats this rebuild with other training seeds, and tries
+# hundreds of other readings of the paper.
 
 # %% [markdown]
 # ## Does UM1 predict what was observed?

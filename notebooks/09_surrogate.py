@@ -9,9 +9,9 @@
 # %% [markdown]
 # # A surrogate for time series
 #
-# *What can replace a program that takes 0.2 s for each run?* A design asks for thousands of expectations and for probabilities of one
-# in a million. The paper trains sixty networks that predict the outputs minute by minute {cite:p}`wang2025`. We rebuild them first.
-# Then come two smaller models that answer only what designs ask: the distribution of an hour's power, and of its peaks.
+# *What can replace a program that takes 0.2 s for each run?* A design needs thousands of expectations, and probabilities of one in a million.
+# The paper trains sixty networks that predict the outputs minute by minute {cite:p}`wang2025`. We rebuild them first. Then we build two
+# smaller models of what designs need: the distribution of an hour's power, and that of its peaks.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -185,19 +185,19 @@ predicted = xr.DataArray(
 )
 ratio = float((predicted.max("time") / load.max("time")).median())
 # %% [markdown]
-# ## Peaks: one number an hour
+# ## Peaks: one number per hour
 #
-# The peaks need no network. Three regularities of the black box, which anyone finds who simulates the same seeds at other inputs,
-# say all: the quotient of two loads' peaks depends on neither $X_a$ nor the seed, as {doc}`06_shared` found; for a given
-# seed the *root* of a peak is linear in $X_a$; and at $X_{a2} = 0$ the seed is without effect. So
+# The peaks need no network. Simulating the same seeds at different inputs shows three regularities of this black box: the ratio of two
+# loads' peaks depends neither on $X_a$ nor on the seed; for a given seed the *square root* of a peak is linear in $X_a$; and at
+# $X_{a2} = 0$ the seed has no effect. So
 #
 # $$
 # \sqrt{\max_t y_i} = s_i(X_e, X_c)\,(X_{a1} + X_{a2} Z), \qquad i = 4, 5, 6,
 # $$ (eq-severity)
 #
-# with one number $Z$ a seed. The bracket is the hour's *severity*. A load reaches its threshold $c_i$ at a severity of
-# $\sqrt{c_i}/s_i$, its *failure level*, and one run at $X_a = (1, 0)$ tells it. The check predicts the peaks of hours with random
-# inputs so; a black box that is otherwise is refused.
+# with one number $Z$ per seed. The bracket is the hour's *severity*. A load reaches its threshold $c_i$ at a severity of
+# $\sqrt{c_i}/s_i$, its *failure level*. One run at $X_a = (1, 0)$ gives it. The next cell tests this by predicting the peaks of hours with
+# random inputs. A black box without these regularities is refused.
 
 # %%
 error = check_severity(
@@ -217,18 +217,19 @@ severity = measure_severity(
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
     figures.noise_survival(severity.noise, severity.survival),
-    caption="What a seed adds to the severity: the share of seeds whose Z exceeds a value, and the tail that goes on beyond nine "
-    "tenths of them. It is exponential, and far out on the safe side of the data.",
+    caption="What a seed adds to the severity: the share of seeds whose Z exceeds a value, and the exponential tail that is used for the "
+    "last tenth. The tail is conservative.",
     alt="A falling step curve on a logarithmic axis with a smooth line that leaves it slightly above at the end.",
 )
 
 # %% [markdown]
-# ## Power: one number a channel
+# ## Power: one number per output
 #
-# $J$, the objective of the designs, is the expected mean over the hour of $y_1 + y_2 + y_3$. Whatever $X_e$ and $X_c$ do to a power
-# they do through one number, its level $v_i(X_e, X_c)$, and all three powers answer to theirs alike: a network for the levels, a second
-# one for the expected power given $X_a$ and the level, a third one for the distribution of the sum over the seeds, a mixture of normals
-# censored at no and at full power. It is trained on {glue:text}`emulator_runs` runs with $X_a$ from UM2's $f_a$ (30 % of them uniform), $X_e$ from its $E$ and $X_c$ uniform.
+# $J$, the objective of the designs, is the expected mean over the hour of $y_1 + y_2 + y_3$. $X_e$ and $X_c$ change a power only through one
+# number, its level $v_i(X_e, X_c)$, and all three powers depend on their levels in the same way. So the emulator has three networks: one for
+# the levels, one for the expected power given $X_a$ and the level, and one for the distribution of the sum over the seeds, a mixture of
+# normals censored at zero and at full power. It is trained on {glue:text}`emulator_runs` runs with $X_a$ from UM2's $f_a$ (30 % of them
+# uniform), $X_e$ from its $E$ and $X_c$ uniform.
 
 # %%
 emulator = PowerEmulator.from_weights(
@@ -273,19 +274,19 @@ study.claim(
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
     figures.emulated_power(totals.mean(axis=1), emulated, levels),
-    caption="Left: emulated and simulated expectations of an hour's power over the seed, for inputs as a design meets them. Right: "
-    "where fresh hours lie in their emulated distributions; level bars are right, and the band holds 95 % of what chance allows.",
+    caption="Left: emulated and simulated expectations of an hour's power over the seed, for inputs as in designs. Right: the levels of "
+    "fresh hours in their emulated distributions. A correct emulator has equal bars; the band contains 95 % of them by chance.",
     alt="A scatter of points on the diagonal, and a nearly level histogram within a grey band.",
 )
 
 # %% [markdown]
 # ## Failure, three ways
 #
-# The probability that an hour fails is the integral over $X_a$ of the density of $f_a$ times the probability that the severity exceeds
-# the smallest failure level. That takes milliseconds. It is verified on the simulator itself, by importance sampling: $X_a$ is drawn
-# where failures are, every failure counts by its weight. Crude Monte Carlo stands beside it while it can see anything; where it sees
-# no failure in $n$ hours it gives the bound $3/n$ {cite:p}`hanley1983`, not 0. Three designs are tried: the baseline, the paper's
-# for reliability, and the one whose smallest failure level is the largest, which is the most reliable whatever $f_a$.
+# The probability that an hour fails is the integral over $X_a$ of the density of $f_a$ times the probability that the severity exceeds the
+# smallest failure level. It takes milliseconds. Importance sampling verifies it on the simulator itself: $X_a$ is sampled where failures
+# are, and each failure counts with its weight. Crude Monte Carlo is the simple alternative where failures are frequent enough. Where it sees
+# no failure in $n$ hours, it gives the bound $3/n$ {cite:p}`hanley1983`, not 0. We try three designs: the baseline, the paper's most
+# reliable one, and the one with the largest of all smallest failure levels, which is the most reliable for any $f_a$.
 
 # %%
 (curve,) = failure_curves([model.f_a], severity)

@@ -240,8 +240,8 @@ figures.present(
         grid, heights, j, np.log10(np.maximum(pof, 1e-9)), marks
     ),
     caption="Expected power and the logarithm of the probability of failure over the first two control inputs; the slider moves the "
-    "third. Marks are the optima of J and the most reliable design, drawn at every height. The ridges of power stand around the "
-    "valley in which failures are rarest: reliability has its price.",
+    "third. Marks are the optima of J and the most reliable design, drawn at every height. The optima of power surround the valley "
+    "in which failures are rarest, so reliability costs power.",
     alt="Two contour maps side by side with a slider beneath: four bright areas around the middle on the left, and one dark valley in "
     "the middle on the right.",
 )

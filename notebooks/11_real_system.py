@@ -257,7 +257,7 @@ curves = {
 figures.present(
     figures.exceedance(grid, curves, tail.band, ALEATORY[0]),
     caption="Probability that X_a1 exceeds a value, from a hundred hours: the best form with its replicates, the next best ones, "
-    "and the specification's. Below one in a hundred, forms that describe the hours equally well part.",
+    "and the specification's. Below one in a hundred, forms that describe the hours equally well disagree.",
     alt="Curves on a logarithmic axis falling from 1; they part to the right within a wide band.",
 )
 
@@ -271,8 +271,8 @@ predicted = predict_hours(
 levels = predictive_levels(observed, predicted, np.random.default_rng(7))
 figures.present(
     figures.predictive_levels(levels),
-    caption="Where the mean and the peak of each output of the observed hours lie among predicted ones. The grey band holds 95 % "
-    "of what chance allows a bar, so one bar in twenty may leave it. The hours are those that the model was inferred from.",
+    caption="Where the mean and the peak of each output of the observed hours lie among predicted ones. The grey band contains "
+    "a bar with 95 % probability if the model is right. The hours are those that the model was inferred from.",
     alt="Twelve histograms of levels between 0 and 1, by output and by mean or peak, mostly within a grey band.",
 )
 

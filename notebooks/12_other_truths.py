@@ -231,8 +231,8 @@ study.claim(
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
     figures.replicated_tails(systems),
-    caption="What is inferred for the probability that X_a1 exceeds a value, with its 90 % interval, system by system. The value is "
-    "the one that is exceeded with a probability of 1e-3 (left) or 1e-5 (right), so a bar should cross the line nine times out of ten.",
+    caption="Inferred probability that X_a1 exceeds a value, with its 90 % interval, for each system. The value is exceeded with a true "
+    "probability of 1e-3 (left) or 1e-5 (right), so nine bars out of ten should cross the line.",
     alt="Two panels with a vertical bar for each system on a logarithmic axis, coloured by shape, most of them crossing a "
     "horizontal line.",
 )
@@ -306,9 +306,9 @@ Markdown(
 # %% tags=["hide-input", "nbval-ignore-output"]
 figures.present(
     figures.replicated_designs(solved, EPSILON),
-    caption="What two designs cost and risk in each system, under its truth: power given up against the best design that keeps "
-    "epsilon, and probability of failure beside epsilon. A line joins the two of a system. Marks above the dashed line break "
-    "the constraint; power below zero is what they gain by it.",
+    caption="Cost and risk of two designs in each system, under its truth: the power below the best design that keeps epsilon, and the "
+    "probability of failure. A line joins the two designs of a system. Marks above the dashed line break the constraint; their "
+    "power may then exceed the best.",
     alt="A circle and a square for every system, joined by a line, over power given up in kW; nearly all circles and about two "
     "thirds of the squares lie below a dashed line at one in ten thousand.",
 )

@@ -228,7 +228,7 @@ figures.present(
         {"as it should be": 0.9},
     ),
     caption="Coverage of 90 % intervals: flows trained with one seed and with fresh ones, on hours of known X_a. Marks on the dashed line "
-    "are as they should be.",
+    "are correct.",
     alt="Three rows with two marks each. In the first and the last row they stand close to the dashed line at 0.9, in the middle one far "
     "to its left.",
 )
@@ -300,8 +300,8 @@ figures.present(
         "bound for whole hours over bound for minutes [–]",
         {"no difference": 1.0},
     ),
-    caption="By what factor the upper bound that whole hours keep lies above the one that minutes keep, under the truth, with its "
-    "error. Who reads the second as the first is wrong by that factor.",
+    caption="Ratio of the upper bound for whole hours to the one for minutes, under the truth, with its error. Reading the second as the "
+    "first is an error by this factor.",
     alt="Three rows, one a load, with two marks each to the right of a dashed line at 1.",
 )
 
@@ -352,8 +352,8 @@ figures.present(
         {"what 100 hours can tell": 0.03, "what 1,000 hours can tell": 0.003},
         log=True,
     ),
-    caption="True probability of failure of designs, by importance sampling. To the left of the lines a hundred or a thousand hours "
-    "without a failure cannot tell one design from another; there most of what matters happens.",
+    caption="True probability of failure of designs, by importance sampling. To the left of the lines, a hundred or a thousand hours "
+    "without a failure cannot distinguish designs. Most designs lie there.",
     alt="Four rows with two marks each on a logarithmic axis, all to the left of two vertical lines, those of UM2 and the truth by many "
     "powers of ten.",
 )

@@ -41,7 +41,7 @@ RANK = {
     "cli": 10,
     "__main__": 11,
 }
-# What there is now; whoever raises them says why. The last time: the ablation, least squares on boxes, probability boxes.
+# What there is now; whoever raises them says why. The last time: the ablation, and least squares on boxes.
 MOST_LINES, MOST_FILES, LONGEST_FILE = 15_630, 76, 400
 
 

@@ -1,6 +1,6 @@
 """What each difference between the paper's way and ours is worth: one change at a time, each on top of those before.
 
-Rows of one stage share their trainings. The first row of all, the paper's way itself, is `rebuild`.
+Rows of one stage share their trainings. The path starts from the paper's way itself, which is `rebuild`.
 """
 
 import time
@@ -53,7 +53,7 @@ def ablate(
     budget: Mapping[str, int],
     weights: Weights,
 ) -> dict[str, Any]:
-    """The rows of one of the `STAGES`: least squares, fresh seeds, or everything that comes after fresh seeds.
+    """The rows of one of the `STAGES`: least squares, the path from the paper's way to ours, or longer training.
 
     A row has the 'change', E and f_a against the truth, the upper 'bounds' of Table 3 by load, and by problem the
     design, J less that of the control point `best` [MW], and the probability of failure, both under the truth;
@@ -61,7 +61,7 @@ def ablate(
     `budget["estimator_runs"]` simulations trained.
     """
     start = time.perf_counter()
-    stage = (_least_squares, _fresh_seeds, _to_ours)[number]
+    stage = (_least_squares, _path, _longer)[number]
     judge = _Judge(simulator, best, budget)
     rows = list(stage(judge, observed, AleatoryEstimator.from_weights(weights, "cpu")))
     return {"number": number, "rows": rows, "seconds": round(time.perf_counter() - start)}
@@ -107,25 +107,29 @@ def _least_squares(judge: _Judge, observed: xr.Dataset, estimator: AleatoryEstim
     yield {"change": "least squares on load ratios", **scored, "simulations": fit.simulations}
 
 
-def _fresh_seeds(judge: _Judge, observed: xr.Dataset, estimator: AleatoryEstimator) -> Iterator[Row]:
-    f_a, updates, loss = two_steps(judge.simulator, observed, judge.budget, SEED, "fresh")
-    model = _pooled(f_a, updates, _chosen(updates))
+def _longer(judge: _Judge, observed: xr.Dataset, estimator: AleatoryEstimator) -> Iterator[Row]:
+    """The first row of the path with networks that are trained longer: it is not on the path."""
+    f_a, updates, loss = two_steps(judge.simulator, observed, judge.budget, SEED, "fresh", LONGER)
+    model, simulated = _pooled(f_a, updates, _chosen(updates)), _simulations(judge.budget, updates)
     yield judge.row(
-        "fresh seeds", model, _simulations(judge.budget, updates), judge.by_swarm(model, "uniform"), held_out_loss=loss
+        "fresh seeds, trained twice as long", model, simulated, judge.by_swarm(model, "uniform"), held_out_loss=loss
     )
 
 
-def _to_ours(judge: _Judge, observed: xr.Dataset, estimator: AleatoryEstimator) -> Iterator[Row]:
-    """Trains the paper's networks for longer, and goes on to ours."""
+def _path(judge: _Judge, observed: xr.Dataset, estimator: AleatoryEstimator) -> Iterator[Row]:
+    """From the paper's networks, trained with fresh seeds, to ours."""
     simulator, budget = judge.simulator, judge.budget
-    f_a, updates, loss = two_steps(simulator, observed, budget, SEED, "fresh", LONGER)
+    f_a, updates, loss = two_steps(simulator, observed, budget, SEED, "fresh")
     simulated, numbers = _simulations(budget, updates), updates.point.values.tolist()
-    pooled, longer = _pooled(f_a, updates, numbers), _pooled(f_a, updates, _chosen(updates))
+    three, ten = _pooled(f_a, updates, _chosen(updates)), _pooled(f_a, updates, numbers)
     multiplied = UncertaintyModel(f_a, _box(_multiplied(updates, numbers, np.random.default_rng(SEED))))
-    yield judge.row("networks trained longer", longer, simulated, judge.by_swarm(longer, "uniform"), held_out_loss=loss)
-    yield judge.row("all ten control points pooled", pooled, simulated, judge.by_swarm(pooled, "uniform"))
-    yield judge.row("posteriors of the points multiplied", multiplied, simulated, judge.by_swarm(multiplied, "uniform"))
-    yield judge.row("$X_a$ of the swarm from $f_a$", multiplied, simulated, judge.by_swarm(multiplied, "f_a"))
+    yield judge.row("fresh seeds", three, simulated, judge.by_swarm(three, "uniform"), held_out_loss=loss)
+    for change, model, x_a_from in (
+        ("all ten control points pooled", ten, "uniform"),
+        ("posteriors of the points multiplied", multiplied, "uniform"),
+        ("$X_a$ of surrogate and swarm from $f_a$", multiplied, "f_a"),
+    ):
+        yield judge.row(change, model, simulated, judge.by_swarm(model, x_a_from))
     simulated = budget["flow_runs"] + budget["estimator_runs"]
     for change, most in (("all hours as one data set, one round", 1), ("more rounds", 10)):
         rounds = Rounds(budget["shared_data_sets"], most=most)
