@@ -269,10 +269,12 @@ compared = xr.concat(
             observed.isel(
                 sample=(observed.x_c == list(point)).all("control").values
             ),
-            predict_hours(model, x_c=point, hours=2000, random_seed=3, **box),
+            predict_hours(
+                model, x_c=point, hours=4000, random_seed=1000 + number, **box
+            ),
             rng,
         )
-        for point in points.values()
+        for number, point in points.items()
     ],
     "sample",
 )
