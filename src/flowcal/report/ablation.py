@@ -12,9 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from flowcal.challenge import BASELINE, LOADS
 from flowcal.decide.design import DESIGN_PROBLEMS, Effort
-from flowcal.decide.intervals import flattened_intervals
 from flowcal.decide.paper import fly
 from flowcal.decide.power import PowerEmulator, emulator_training, refinement_training, tabulate_performance
 from flowcal.decide.problems import DesignSettings, FailureSeverities, SolvedDesigns, designs_for
@@ -28,7 +26,7 @@ from flowcal.infer.um1 import infer_set, infer_um1, point_draws
 from flowcal.infer.um2 import UM2Settings, infer_um2_f_a
 from flowcal.infer.um2_aleatory import AleatoryEstimator
 from flowcal.infer.um2_epistemic import Rounds, infer_epistemic_set
-from flowcal.report.rebuild import HOURS, JUDGED_HOURS, PARTICLES, X_E, fit_surrogate, swarm_design, two_steps
+from flowcal.report.rebuild import JUDGED_HOURS, PARTICLES, X_E, fit_surrogate, swarm_design, two_steps
 from flowcal.report.truth import judge_by_truth, score_aleatory, score_set
 from flowcal.simulate.simulator import Simulator, problem_of
 
@@ -40,7 +38,6 @@ Designs = dict[str, list[float]]
 
 LONGER = 2  # times the published epochs, or fewer where the held-out loss stops falling before
 SEED = 1  # that of the first rebuild
-ALPHA = 0.999
 GOALS = ("performance", "reliability")
 STAGES = 3
 
@@ -55,10 +52,9 @@ def ablate(
 ) -> dict[str, Any]:
     """The rows of one of the `STAGES`: least squares, the path from the paper's way to ours, or longer training.
 
-    A row has the 'change', E and f_a against the truth, the upper 'bounds' of Table 3 by load, and by problem the
-    design, J less that of the control point `best` [MW], and the probability of failure, both under the truth;
-    'simulations' are those behind E and f_a. The weights are those of an `AleatoryEstimator`, which
-    `budget["estimator_runs"]` simulations trained.
+    A row has the 'change', E and f_a against the truth, and by problem the design, J less that of the control point
+    `best` [MW], and the probability of failure, both under the truth; 'simulations' are those behind E and f_a. The
+    weights are those of an `AleatoryEstimator`, which `budget["estimator_runs"]` simulations trained.
     """
     start = time.perf_counter()
     stage = (_least_squares, _path, _longer)[number]
@@ -77,10 +73,8 @@ class _Judge:
         """A row for a model and its designs by problem."""
         judged = judge_by_truth(designs, self.best, self.simulator, JUDGED_HOURS, JUDGED_HOURS, SEED)
         distance = score_aleatory(model.f_a, SEED)["energy_distance"]
-        bound = flattened_intervals(model, self.simulator, BASELINE, [ALPHA], HOURS, SEED).bound
         by_problem = {name: {"x_c": x_c, **judged[name]} for name, x_c in designs.items()}
-        upper = bound.sel(side="upper", output=list(LOADS)).values[0].round(1).tolist()
-        scored = score_set(model.e) | {"energy_distance": distance, "bounds": upper, "simulations": simulations}
+        scored = score_set(model.e) | {"energy_distance": distance, "simulations": simulations}
         return {"change": change, **scored, **more, "designs": by_problem}
 
     def by_swarm(self, model: UncertaintyModel, x_a_from: str) -> Designs:

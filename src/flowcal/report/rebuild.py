@@ -29,7 +29,7 @@ from flowcal.infer.um1 import (
 from flowcal.report.truth import REBUILT, judge_by_truth, score_aleatory, score_set
 from flowcal.simulate.simulator import Simulator, problem_of
 
-__all__ = ["HOURS", "JUDGED_HOURS", "fit_surrogate", "rebuild", "swarm_design", "two_steps"]
+__all__ = ["JUDGED_HOURS", "fit_surrogate", "rebuild", "swarm_design", "two_steps"]
 
 Array = NDArray[np.float64]
 
