@@ -99,8 +99,10 @@ figures.present(
 # prior. They represent the hour's likelihood, so a distribution $f$ of $X_a$ has the log likelihood
 #
 # $$
-# \ell(f) = \sum_{i=1}^n w_i \log \int f(x)\, p(y_i \mid x, X_e)\, \mathrm dx
-# \approx \sum_{i=1}^n w_i \log \frac1K \sum_{k=1}^K f(x_{ik}) + \text{const}
+# \begin{aligned}
+# \ell(f) &= \sum_{i=1}^n w_i \log \int f(x)\, p(y_i \mid x, X_e)\, \mathrm dx \\
+# &\approx \sum_{i=1}^n w_i \log \frac1K \sum_{k=1}^K f(x_{ik}) + \text{const}
+# \end{aligned}
 # $$ (eq-population)
 #
 # with all weights $w_i = 1$. Named families are fitted so and compared by Akaike's criterion, $\mathrm{AIC} = -2\,\ell + 2\,\text{number of
