@@ -197,7 +197,8 @@ def test_scales_of_outputs_do_not_matter(estimator):
     first, _ = infer(estimator, observed, Rounds(500, misfit=1e-3))
     again, _ = infer(other, observed.assign(y=observed.y * factor), Rounds(500, misfit=1e-3), box=box)
     assert again.volume == pytest.approx(first.volume, rel=0.5)
-    assert again.bounding_box == pytest.approx(first.bounding_box, abs=0.02)
+    # rounding may choose another degree or number of rounds, so a fifth of the set's width is allowed
+    assert again.bounding_box == pytest.approx(first.bounding_box, abs=0.08)
 
 
 @pytest.mark.parametrize(
